@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod entity_tag;
+mod error;
+mod headers;
+mod hop;
+mod keys;
+pub mod metrics;
+mod presence;
+mod presentity;
+mod publish;
+mod scene;
+mod service;
+mod settings;
+mod shard;
+mod slots;
+mod subscribe;
+mod view;
+mod watcher;
+
+pub use config::{Config, DomainConfig, InvalidConfig, Watchers};
+pub use error::Error;
+pub use metrics::Metrics;
+pub use presence::{Clock, Presence};
+pub use presence_doc::Composition;
+pub use service::{Publish, Subscribe};
+pub use settings::Settings;
+pub use view::{View, view_of};
+
+/// The event package that is served (RFC 3856 §6.1), as it stands in Event and Allow-Events.
+pub const PACKAGE: &str = "presence";
+
+/// The one body type of the package (RFC 3856 §6.5, RFC 3863).
+pub const PIDF: &str = "application/pidf+xml";

@@ -1,0 +1,246 @@
+//! The shell: shards under locks, and what is sent once they are let go.
+
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use hashbrown::DefaultHashBuilder;
+use parking_lot::Mutex;
+use sip_event::{Failure, Input};
+use sip_message::{Aor, Request, Response};
+use sip_service::{ClientFailure, ClientUser, Endpoint, Identity, Registrations, SipRequest, Unsent};
+
+use crate::keys::{LocalTag, SHARDS, WatcherKey};
+use crate::scene::{Counts, Outgoing, Scene};
+use crate::settings::Current;
+use crate::shard::{Published, Shard, Subscribed, authorize};
+use crate::{Error, Metrics, Settings, headers};
+
+/// The clocks, so that tests have their own.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Milliseconds since 1970 UTC: what timestamps in documents are made of.
+    pub unix_ms: fn() -> i64,
+    /// For durations that are measured; decisions take the time they are given.
+    pub monotonic: fn() -> Instant,
+}
+
+/// Publications and subscriptions of all presentities. Survives a change of configuration.
+///
+/// A presentity's publications and watchers are in one shard, under one lock. While it is held, registrations may be asked
+/// and a next hop located; nothing is sent, and nobody who holds a lock of the registrar or of the endpoint calls in.
+pub struct Presence {
+    endpoint: Arc<Endpoint>,
+    registrations: Arc<dyn Registrations>,
+    settings: ArcSwap<Current>,
+    metrics: Metrics,
+    clock: Clock,
+    counts: Counts,
+    shards: Box<[Mutex<Shard>]>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Presence {
+    /// Presence without publications or subscriptions. `seed` makes tags and entity-tags unpredictable, so it has to come
+    /// from the operating system, but for tests.
+    pub fn new(
+        endpoint: Arc<Endpoint>,
+        registrations: Arc<dyn Registrations>,
+        settings: Settings,
+        metrics: Metrics,
+        clock: Clock,
+        seed: u64,
+        now: Instant,
+    ) -> Arc<Self> {
+        let unix_ms = (clock.unix_ms)();
+        Arc::new(Self {
+            endpoint,
+            registrations,
+            settings: ArcSwap::from_pointee(Current::new(settings, &metrics)),
+            metrics,
+            clock,
+            counts: Counts::default(),
+            shards: (0..SHARDS).map(|index| Mutex::new(Shard::new(index, seed, now, unix_ms))).collect(),
+            hasher: DefaultHashBuilder::default(),
+        })
+    }
+
+    /// Replaces the settings. Where presence is no longer served, publications are dropped and subscriptions end
+    /// (`deactivated`); elsewhere watchers are told what the new settings change.
+    pub fn reconfigure(self: &Arc<Self>, now: Instant, settings: Settings) {
+        self.settings.store(Arc::new(Current::new(settings, &self.metrics)));
+        for shard in &self.shards {
+            self.with_scene(now, |scene, out| shard.lock().reconfigure(scene, out));
+        }
+    }
+
+    /// The bindings of an AOR changed, or one expired. Called by the registrar without a lock; the registrations are asked
+    /// again, so calls that come in another order do no harm.
+    pub fn registration_changed(self: &Arc<Self>, now: Instant, aor: &Aor) {
+        if self.settings.load().of_aor(aor).is_some_and(|served| served.config.uses_registration_state) {
+            self.with_scene(now, |scene, out| self.shard_of(aor).lock().update(scene, aor, None, out));
+        }
+    }
+
+    /// Expiry, retries and paced NOTIFYs of every `of`th shard from `share` on: each worker has its share, and calls this
+    /// every tick.
+    pub fn tick(self: &Arc<Self>, now: Instant, share: usize, of: usize) {
+        for shard in self.shards.iter().skip(share).step_by(of.max(1)) {
+            if shard.lock().is_due(now) {
+                self.with_scene(now, |scene, out| shard.lock().tick(scene, out));
+            }
+        }
+    }
+
+    /// Whether a request, whatever its method, belongs to a subscription dialog that lives: such a request other than
+    /// SUBSCRIBE is to be answered 405, one that belongs to none 481 (RFC 3261 §12.2.2).
+    pub fn is_in_dialog(&self, request: &Request) -> bool {
+        let Some(tag) = request.to().tag().and_then(LocalTag::parse) else { return false };
+        self.shards.get(tag.key.shard() as usize).is_some_and(|shard| shard.lock().has_dialog(tag, request))
+    }
+
+    /// Live publications of all domains.
+    pub fn publications(&self) -> usize {
+        self.counts.publications.load(Ordering::Relaxed)
+    }
+
+    /// Live subscription dialogs of all domains.
+    pub fn subscription_dialogs(&self) -> usize {
+        self.counts.watchers.load(Ordering::Relaxed)
+    }
+
+    /// RFC 3903 §6 steps 1 and 2, and §14.1: a user publishes for its own AOR, a trusted peer for any.
+    pub(crate) fn publish(&self, request: &SipRequest, out: &mut Vec<Outgoing>) -> Result<Published, Error> {
+        let message = request.message();
+        let settings = self.settings.load();
+        let served = settings.of_uri(&message.uri()).ok_or(Error::NotFound)?;
+        let aor = Aor::of(&message.uri()).ok_or(Error::NotFound)?;
+        let may_publish = match &request.identity {
+            Some(Identity::User(user)) => *user == aor,
+            Some(Identity::TrustedPeer | Identity::Anyone) => true,
+            None => false,
+        };
+        // Before existence: what is forbidden to all tells nothing of who exists.
+        if !may_publish {
+            return Err(Error::Forbidden { action: "publish for this AOR" });
+        }
+        if !settings.directory.exists(&aor) {
+            return Err(Error::NotFound);
+        }
+        headers::check_require(message)?;
+        headers::event(message)?;
+        let scene = self.scene(request.now, &settings);
+        self.shard_of(&aor).lock().publish(&scene, &aor, served, message, out)
+    }
+
+    pub(crate) fn subscribe(
+        &self,
+        request: &SipRequest,
+        out: &mut Vec<Outgoing>,
+    ) -> Result<Subscribed, Error> {
+        let message = request.message();
+        let settings = self.settings.load();
+        let scene = self.scene(request.now, &settings);
+        let (source, identity) = (request.source(), request.identity.as_ref());
+        if let Some(tag) = message.to().tag() {
+            let tag = LocalTag::parse(tag).ok_or(Error::NoSubscription)?;
+            let shard = self.shards.get(tag.key.shard() as usize).ok_or(Error::NoSubscription)?;
+            return shard.lock().resubscribe(&scene, tag, message, source, identity, out);
+        }
+        let served = settings.of_uri(&message.uri()).ok_or(Error::NotFound)?;
+        let aor = Aor::of(&message.uri()).ok_or(Error::NotFound)?;
+        authorize(served, identity)?;
+        if !settings.directory.exists(&aor) {
+            return Err(Error::NotFound);
+        }
+        self.shard_of(&aor).lock().subscribe(&scene, &aor, served, message, source, identity, out)
+    }
+
+    /// Sends what was put out; no lock is held.
+    pub(crate) fn send(self: &Arc<Self>, now: Instant, out: Vec<Outgoing>) {
+        for Outgoing { client, flow, bytes, key, published_at } in out {
+            let user: Arc<dyn ClientUser> = Arc::<Self>::clone(self);
+            match self.endpoint.request(now, client, false, bytes, &flow, user, key.0) {
+                Ok(()) => {
+                    if let Some(published_at) = published_at {
+                        let lag = (self.clock.monotonic)().saturating_duration_since(published_at);
+                        self.metrics.notify_lag().observe(lag.as_secs_f64());
+                    }
+                }
+                Err(error) => {
+                    match error {
+                        Unsent::Unreachable(_) => {}
+                        Unsent::TooManyTransactions => {
+                            tracing::warn!("NOTIFY not sent: too many client transactions")
+                        }
+                    }
+                    self.metrics.notify_failed(ClientFailure::Unreachable);
+                    self.conclude(now, key, Input::Failed(Failure::Unreachable));
+                }
+            }
+        }
+    }
+
+    /// The outcome of a NOTIFY, and what comes of it.
+    fn conclude(self: &Arc<Self>, now: Instant, key: WatcherKey, input: Input) {
+        if let Some(shard) = self.shards.get(key.shard() as usize) {
+            self.with_scene(now, |scene, out| shard.lock().conclude(scene, key.slot(), input, out));
+        }
+    }
+
+    fn with_scene(self: &Arc<Self>, now: Instant, act: impl FnOnce(&Scene<'_>, &mut Vec<Outgoing>)) {
+        let mut out = Vec::new();
+        act(&self.scene(now, &self.settings.load()), &mut out);
+        self.send(now, out);
+    }
+
+    fn scene<'a>(&'a self, now: Instant, settings: &'a Current) -> Scene<'a> {
+        Scene {
+            now,
+            unix_ms: (self.clock.unix_ms)(),
+            clock: self.clock,
+            settings,
+            registrations: &*self.registrations,
+            network: &**self.endpoint.network(),
+            metrics: &self.metrics,
+            counts: &self.counts,
+        }
+    }
+
+    fn shard_of(&self, aor: &Aor) -> &Mutex<Shard> {
+        &self.shards[self.hasher.hash_one(aor) as usize % self.shards.len()]
+    }
+}
+
+impl ClientUser for Presence {
+    fn on_response(self: Arc<Self>, now: Instant, branch: u32, response: Response) {
+        let code = response.status();
+        if code.is_provisional() {
+            return;
+        }
+        self.metrics.notify_answered(code);
+        let retry_after_seconds = headers::retry_after_seconds(&response);
+        self.conclude(now, WatcherKey(branch), Input::Answered { code, retry_after_seconds });
+    }
+
+    fn on_failure(self: Arc<Self>, now: Instant, branch: u32, failure: ClientFailure) {
+        self.metrics.notify_failed(failure);
+        let failure = match failure {
+            ClientFailure::Timeout => Failure::Timeout,
+            ClientFailure::Unreachable => Failure::Unreachable,
+        };
+        self.conclude(now, WatcherKey(branch), Input::Failed(failure));
+    }
+}
+
+impl fmt::Debug for Presence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presence")
+            .field("publications", &self.publications())
+            .field("subscription_dialogs", &self.subscription_dialogs())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,207 @@
+//! One presentity: its publications, what is shown of it, and to whom (RFC 3856, RFC 3903 §6).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use presence_doc::{Document, Input, InputKind, compose, synthetic};
+use sip_message::Aor;
+
+use crate::entity_tag::EntityTag;
+use crate::scene::Scene;
+use crate::view::{View, view_of};
+use crate::{DomainConfig, Error};
+
+/// One live publication.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) entity_tag: EntityTag,
+    document: Document,
+    /// When the body came, wall clock; later for each body of the presentity, so that order is never lost.
+    received_unix_ms: i64,
+    expires_at: Instant,
+}
+
+/// What watchers are shown, kept until it changes: rendered once for all of them, and refreshes are identical.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) view: View,
+    /// Never the same for two states of one presentity, even when it was forgotten in between.
+    pub(crate) version: u64,
+    /// The document; empty for [`View::Nothing`].
+    pub(crate) body: Bytes,
+    /// When the PUBLISH that brought it was received; `None` if it was no PUBLISH.
+    pub(crate) published_at: Option<Instant>,
+}
+
+/// A watcher as the presentity lists it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WatcherRef {
+    pub(crate) slot: u32,
+    /// Of Call-ID and From tag, to find merged requests.
+    pub(crate) fingerprint: u32,
+}
+
+/// A presentity with something to remember: publications or watchers.
+#[derive(Debug, Default)]
+pub(crate) struct Presentity {
+    publications: Vec<Publication>,
+    last_received_unix_ms: i64,
+    /// Whether the publications are others than those `shown` was composed of.
+    is_changed: bool,
+    pub(crate) shown: Option<Shown>,
+    pub(crate) watchers: Vec<WatcherRef>,
+    /// When the timer wheel will come by; not later than any publication expires.
+    pub(crate) armed: Option<Instant>,
+}
+
+/// What can be done to the publications; the same values will be journaled and replicated.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// A new publication.
+    Add { entity_tag: EntityTag, document: Document, received_unix_ms: i64, expires_at: Instant },
+    /// Another expiry, and another body if there is one, under another tag.
+    Update { entity_tag: EntityTag, new_tag: EntityTag, body: Option<(Document, i64)>, expires_at: Instant },
+    /// Its end.
+    Remove { entity_tag: EntityTag },
+}
+
+impl Presentity {
+    /// Whether nothing is to be remembered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.publications.is_empty() && self.watchers.is_empty()
+    }
+
+    /// Whether a publication lives under a tag.
+    pub(crate) fn has(&self, now: Instant, tag: EntityTag) -> bool {
+        self.publications.iter().any(|p| p.entity_tag == tag && now < p.expires_at)
+    }
+
+    /// The receipt time of a body that comes now: the wall clock, but later than that of any body before.
+    pub(crate) fn receipt(&self, unix_ms: i64) -> i64 {
+        unix_ms.max(self.last_received_unix_ms.saturating_add(1))
+    }
+
+    /// Applies a change. An `Update` or `Remove` of what is not there does nothing.
+    pub(crate) fn apply(&mut self, change: Change) {
+        match change {
+            Change::Add { entity_tag, document, received_unix_ms, expires_at } => {
+                self.last_received_unix_ms = self.last_received_unix_ms.max(received_unix_ms);
+                self.publications.push(Publication { entity_tag, document, received_unix_ms, expires_at });
+                self.is_changed = true;
+            }
+            Change::Update { entity_tag, new_tag, body, expires_at } => {
+                let Some(publication) = self.publications.iter_mut().find(|p| p.entity_tag == entity_tag)
+                else {
+                    return;
+                };
+                publication.entity_tag = new_tag;
+                publication.expires_at = expires_at;
+                if let Some((document, received_unix_ms)) = body {
+                    self.last_received_unix_ms = self.last_received_unix_ms.max(received_unix_ms);
+                    publication.document = document;
+                    publication.received_unix_ms = received_unix_ms;
+                    self.is_changed = true;
+                }
+            }
+            Change::Remove { entity_tag } => {
+                let before = self.publications.len();
+                self.publications.retain(|p| p.entity_tag != entity_tag);
+                self.is_changed |= self.publications.len() != before;
+            }
+        }
+    }
+
+    /// Drops the publications whose time is over (RFC 3903 §4.2); returns how many.
+    pub(crate) fn expire(&mut self, now: Instant) -> usize {
+        let before = self.publications.len();
+        self.publications.retain(|p| now < p.expires_at);
+        let expired = before - self.publications.len();
+        self.is_changed |= expired > 0;
+        expired
+    }
+
+    /// Drops all publications; returns how many.
+    pub(crate) fn clear(&mut self) -> usize {
+        self.is_changed = true;
+        std::mem::take(&mut self.publications).len()
+    }
+
+    /// When the next publication expires.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.publications.iter().map(|p| p.expires_at).min()
+    }
+
+    /// Makes what is shown follow from what is known; returns whether it became another, under `version`.
+    ///
+    /// `published_at` is when the PUBLISH was received that is the cause, if it was one.
+    pub(crate) fn show(
+        &mut self,
+        scene: &Scene<'_>,
+        aor: &Aor,
+        domain: &DomainConfig,
+        version: u64,
+        published_at: Option<Instant>,
+    ) -> bool {
+        let is_registered =
+            domain.uses_registration_state && scene.registrations.is_registered(aor, scene.now);
+        let view = view_of(domain, is_registered, !self.publications.is_empty());
+        let is_same_view = self.shown.as_ref().is_some_and(|shown| shown.view == view);
+        if is_same_view && !(view == View::Composed && self.is_changed) {
+            return false;
+        }
+        let entity = format!("sip:{aor}");
+        let body = match view {
+            View::Composed => {
+                self.is_changed = false;
+                scene.measure(scene.metrics.compose_duration(), || {
+                    compose(&entity, &self.inputs(), domain.composition, scene.unix_ms).body
+                })
+            }
+            View::SyntheticOpen => synthetic(&entity, true, scene.unix_ms),
+            View::SyntheticClosed => synthetic(&entity, false, scene.unix_ms),
+            View::Nothing => Vec::new(),
+        };
+        if let Some(shown) = &mut self.shown
+            && shown.body == body
+        {
+            // A publication that says the same as the one before: nothing to tell.
+            shown.view = view;
+            return false;
+        }
+        self.shown = Some(Shown { view, version, body: body.into(), published_at });
+        true
+    }
+
+    /// Forgets what is shown: nobody sees it, and when somebody does, it shall be made anew.
+    pub(crate) fn hide(&mut self) {
+        self.shown = None;
+        self.is_changed = true;
+    }
+
+    /// Makes the next `show` compose again, because the policy may be another.
+    pub(crate) fn recompose(&mut self) {
+        self.is_changed = true;
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        self.publications
+            .iter()
+            .map(|p| Input {
+                document: &p.document,
+                received_unix_ms: p.received_unix_ms,
+                label: "",
+                kind: InputKind::Publication,
+            })
+            .collect()
+    }
+
+    /// Whether one more publication is allowed.
+    pub(crate) fn admit(&self, now: Instant, publications_per_aor_max: usize) -> Result<(), Error> {
+        let live = self.publications.iter().filter(|p| now < p.expires_at).count();
+        if live < publications_per_aor_max {
+            Ok(())
+        } else {
+            Err(Error::TooManyPublicationsOfAor { max: publications_per_aor_max })
+        }
+    }
+}

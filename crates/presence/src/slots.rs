@@ -1,0 +1,60 @@
+//! Numbered places: what is in flight names its owner by a small number.
+
+/// Values under numbers that stay until they are removed. Freed numbers are given out again, the last one first.
+#[derive(Debug)]
+pub(crate) struct Slots<T> {
+    entries: Vec<Option<Box<T>>>,
+    free: Vec<u32>,
+}
+
+impl<T> Slots<T> {
+    pub(crate) const fn new() -> Self {
+        Self { entries: Vec::new(), free: Vec::new() }
+    }
+
+    /// The number that the next `insert` will give.
+    pub(crate) fn next_number(&self) -> u32 {
+        self.free.last().copied().unwrap_or_else(|| u32::try_from(self.entries.len()).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn insert(&mut self, value: T) -> u32 {
+        let number = self.next_number();
+        self.free.pop();
+        match self.entries.get_mut(number as usize) {
+            Some(entry) => *entry = Some(Box::new(value)),
+            None => self.entries.push(Some(Box::new(value))),
+        }
+        number
+    }
+
+    pub(crate) fn get(&self, number: u32) -> Option<&T> {
+        self.entries.get(number as usize)?.as_deref()
+    }
+
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+        self.entries.get_mut(number as usize)?.as_deref_mut()
+    }
+
+    pub(crate) fn remove(&mut self, number: u32) -> Option<Box<T>> {
+        let value = self.entries.get_mut(number as usize)?.take()?;
+        self.free.push(number);
+        Some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_and_come_back() {
+        let mut slots = Slots::new();
+        assert_eq!([slots.insert('a'), slots.insert('b'), slots.insert('c')], [0, 1, 2]);
+        assert_eq!(slots.remove(1).map(|b| *b), Some('b'));
+        assert_eq!((slots.remove(1), slots.get(1)), (None, None));
+        assert_eq!(slots.next_number(), 1);
+        assert_eq!([slots.insert('d'), slots.insert('e')], [1, 3]);
+        assert_eq!((slots.get(1), slots.get(2), slots.get(9)), (Some(&'d'), Some(&'c'), None));
+        assert_eq!(slots.get_mut(2), Some(&mut 'c'));
+    }
+}

@@ -1,0 +1,64 @@
+//! One watcher: a dialog with what we know of the other side.
+
+use std::time::{Duration, Instant};
+
+use sip_event::{Dialog, NotifyBody};
+use sip_message::{Aor, Request, Uri};
+use sip_service::{Flow, Hop, Identity, LocateError, Network};
+use sip_transaction::{Branch, ClientId};
+
+/// RFC 3261 §17.2.2: as long as a copy of a request that came by another way may be under way (64*T1).
+const MERGE_WINDOW: Duration = Duration::from_secs(32);
+
+/// A watcher of one presentity, in one dialog.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    pub(crate) dialog: Dialog,
+    pub(crate) presentity: Aor,
+    /// The random half of our tag; the other half says where the watcher is kept.
+    pub(crate) nonce: u32,
+    /// Where NOTIFYs go instead of to the located next hop.
+    pub(crate) flow: Option<Flow>,
+    /// Who subscribed, if it was a user of ours: nobody else refreshes.
+    pub(crate) user: Option<Aor>,
+    pub(crate) began: Instant,
+    /// When the timer wheel will come by; earlier than any deadline of the dialog.
+    pub(crate) armed: Option<Instant>,
+}
+
+impl Watcher {
+    /// Whether a SUBSCRIBE without To tag is a copy of the one that began this (RFC 3261 §8.2.2.2).
+    pub(crate) fn is_merge(&self, now: Instant, request: &Request) -> bool {
+        now.saturating_duration_since(self.began) < MERGE_WINDOW && self.dialog.was_begun_by(request)
+    }
+
+    /// Whether the sender of a request within the dialog is whoever began it.
+    pub(crate) fn is_from_watcher(&self, identity: Option<&Identity>) -> bool {
+        match (&self.user, identity) {
+            (Some(user), Some(Identity::User(sender))) => user == sender,
+            (Some(_), _) => false,
+            (None, _) => true,
+        }
+    }
+
+    /// The next hop of a NOTIFY with a body of that size.
+    pub(crate) fn hop(&self, network: &dyn Network, body_bytes: usize) -> Result<Hop, LocateError> {
+        if let Some(flow) = self.flow.filter(|flow| network.is_alive(flow)) {
+            return Ok(Hop { sent_by: network.sent_by(&flow), flow });
+        }
+        let uri = Uri::parse(self.dialog.next_hop().as_bytes()).map_err(|_| LocateError::Scheme)?;
+        network.locate(&uri, self.dialog.rendered_bytes(body_bytes))
+    }
+
+    pub(crate) fn render(
+        &self,
+        notify: &sip_event::Notify,
+        hop: &Hop,
+        client: ClientId,
+        body: Option<NotifyBody<'_>>,
+    ) -> bytes::Bytes {
+        let branch = Branch { id: client, loop_hash: 0 };
+        let via = format_args!("SIP/2.0/{} {};branch={branch};rport", hop.flow.transport, hop.sent_by);
+        self.dialog.render(notify, via, body)
+    }
+}

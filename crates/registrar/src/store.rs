@@ -1,0 +1,243 @@
+//! The bindings of all AORs, in shards, and the exact end of each.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hashbrown::DefaultHashBuilder;
+use hashbrown::hash_map::{Entry as MapEntry, HashMap};
+use parking_lot::Mutex;
+use sip_message::Aor;
+use sip_service::{Registrations, Target};
+
+use crate::{Binding, Bindings, Config, Error, Metrics, Outcome, Register};
+
+/// Told whenever an AOR went from registered to not, or back: by a REGISTER or by expiry. It is called with no lock held,
+/// so two calls about one AOR may pass each other: it says that there is something to see, and
+/// [`Registrations::is_registered`] what.
+pub type Changes = Arc<dyn Fn(Instant, &Aor) + Send + Sync>;
+
+/// All bindings. Everything that concerns one AOR is under the lock of its shard; no two locks are ever held at once.
+pub struct Store {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: DefaultHashBuilder,
+    metrics: Metrics,
+    changes: Changes,
+}
+
+/// Shards: enough that two workers seldom meet, few enough that a tick over all costs nothing.
+const SHARDS: usize = 64;
+/// AORs that one lock is held for while they expire; others get in between.
+const EXPIRY_BATCH: usize = 128;
+
+#[derive(Default)]
+struct Shard {
+    aors: HashMap<Aor, Entry>,
+    /// Each AOR once, at a time no later than its first expiry. A refresh, which moves that further away, leaves it: when
+    /// the time comes, the AOR is looked at and put in again.
+    due: BTreeSet<(Instant, Aor)>,
+    /// The latest time that the shard was told of.
+    now: Option<Instant>,
+}
+
+struct Entry {
+    bindings: Bindings,
+    /// Where it is in `due`.
+    due: Instant,
+}
+
+/// An AOR of which bindings expired.
+struct Expired {
+    aor: Aor,
+    bindings: usize,
+    is_last: bool,
+}
+
+impl Store {
+    /// A store without bindings.
+    pub fn new(metrics: Metrics, changes: Changes) -> Arc<Self> {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Arc::new(Self { shards, hasher: DefaultHashBuilder::default(), metrics, changes })
+    }
+
+    /// Expires what is due at `now` in every `of`th shard from `share` on.
+    pub fn tick(&self, now: Instant, share: usize, of: usize) {
+        for shard in self.shards.iter().skip(share).step_by(of.max(1)) {
+            loop {
+                let expired = shard.lock().expire(now);
+                for Expired { aor, bindings, is_last } in &expired {
+                    self.metrics.bindings(aor.domain(), -count(*bindings));
+                    if *is_last {
+                        (self.changes)(now, aor);
+                    }
+                }
+                if expired.len() < EXPIRY_BATCH {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The bindings of an AOR that live at `now`, in no particular order.
+    pub fn bindings(&self, aor: &Aor, now: Instant) -> Vec<Binding> {
+        let shard = self.shard(aor).lock();
+        let bindings = shard.aors.get(aor).map(|entry| entry.bindings.iter());
+        bindings.into_iter().flatten().filter(|binding| binding.is_live(now)).cloned().collect()
+    }
+
+    /// Does to an AOR's bindings what a REGISTER asks for, and has `answer` look at the result before anything else can
+    /// change it.
+    ///
+    /// Returns what `answer` returned, and what it was.
+    ///
+    /// # Errors
+    /// As [`Bindings::decide`]; then nothing has changed.
+    pub fn register<T>(
+        &self,
+        now: Instant,
+        aor: &Aor,
+        register: &Register<'_>,
+        config: &Config,
+        answer: impl FnOnce(&Bindings) -> T,
+    ) -> Result<(T, Outcome), Error> {
+        let (answer, outcome, before, after) = {
+            let mut shard = self.shard(aor).lock();
+            shard.learn(now);
+            let Shard { aors, due, .. } = &mut *shard;
+            match aors.entry(aor.clone()) {
+                MapEntry::Occupied(mut occupied) => {
+                    let entry = occupied.get_mut();
+                    let change = entry.bindings.decide(now, register, config)?;
+                    let (outcome, before) = (change.outcome, entry.bindings.len());
+                    entry.bindings.apply(change);
+                    let done = (answer(&entry.bindings), outcome, before, entry.bindings.len());
+                    match entry.bindings.first_expiry() {
+                        Some(first) => entry.set_due(aor, first, due),
+                        None => {
+                            due.remove(&(entry.due, aor.clone()));
+                            occupied.remove();
+                        }
+                    }
+                    done
+                }
+                MapEntry::Vacant(vacant) => {
+                    let mut bindings = Bindings::default();
+                    let change = bindings.decide(now, register, config)?;
+                    let outcome = change.outcome;
+                    bindings.apply(change);
+                    let done = (answer(&bindings), outcome, 0, bindings.len());
+                    if let Some(first) = bindings.first_expiry() {
+                        due.insert((first, aor.clone()));
+                        vacant.insert(Entry { bindings, due: first });
+                    }
+                    done
+                }
+            }
+        };
+        self.metrics.bindings(aor.domain(), count(after) - count(before));
+        if (before == 0) != (after == 0) {
+            (self.changes)(now, aor);
+        }
+        Ok((answer, outcome))
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The targets of an AOR by falling q, of equal q the most recently registered first (RFC 5627 §6.1 wants that among
+    /// the contacts of one instance). What has expired by the latest time that this store was told of is no target.
+    pub(crate) fn targets(&self, aor: &Aor) -> Vec<Target> {
+        let shard = self.shard(aor).lock();
+        let Some(entry) = shard.aors.get(aor) else { return Vec::new() };
+        let is_live = |binding: &&Binding| shard.now.is_none_or(|now| binding.is_live(now));
+        let mut targets: Vec<_> = entry
+            .bindings
+            .iter()
+            .filter(is_live)
+            .map(|binding| (target(binding), binding.updated_at()))
+            .collect();
+        drop(shard);
+        targets.sort_by(|(a, a_at), (b, b_at)| b.q_milli.cmp(&a.q_milli).then_with(|| b_at.cmp(a_at)));
+        targets.into_iter().map(|(target, _)| target).collect()
+    }
+
+    fn shard(&self, aor: &Aor) -> &Mutex<Shard> {
+        let hash = self.hasher.hash_one(aor) as usize;
+        &self.shards[hash % SHARDS]
+    }
+}
+
+impl Registrations for Store {
+    fn is_registered(&self, aor: &Aor, now: Instant) -> bool {
+        self.shard(aor).lock().aors.get(aor).is_some_and(|entry| entry.bindings.is_live(now))
+    }
+}
+
+impl Shard {
+    fn learn(&mut self, now: Instant) {
+        self.now = self.now.max(Some(now));
+    }
+
+    /// Removes what has expired, of at most [`EXPIRY_BATCH`] AORs, in the order of time.
+    fn expire(&mut self, now: Instant) -> Vec<Expired> {
+        self.learn(now);
+        let mut expired = Vec::new();
+        while expired.len() < EXPIRY_BATCH {
+            if self.due.first().is_none_or(|(due, _)| *due > now) {
+                break;
+            }
+            let Some((_, aor)) = self.due.pop_first() else { break };
+            let MapEntry::Occupied(mut occupied) = self.aors.entry(aor.clone()) else { continue };
+            let entry = occupied.get_mut();
+            let bindings = entry.bindings.expire(now);
+            let first = entry.bindings.first_expiry();
+            match first {
+                Some(first) => {
+                    entry.due = first;
+                    self.due.insert((first, aor.clone()));
+                }
+                None => {
+                    occupied.remove();
+                }
+            }
+            if bindings > 0 {
+                expired.push(Expired { aor, bindings, is_last: first.is_none() });
+            }
+        }
+        expired
+    }
+}
+
+impl Entry {
+    /// Moves the AOR to an earlier place in `due` if it must be.
+    fn set_due(&mut self, aor: &Aor, first: Instant, due: &mut BTreeSet<(Instant, Aor)>) {
+        if first < self.due {
+            due.remove(&(self.due, aor.clone()));
+            due.insert((first, aor.clone()));
+            self.due = first;
+        }
+    }
+}
+
+fn target(binding: &Binding) -> Target {
+    Target {
+        uri: Arc::clone(&binding.uri),
+        q_milli: binding.q_milli.unwrap_or(1000),
+        path: binding.path.as_deref().map(<[_]>::to_vec).unwrap_or_default(),
+        flow: binding.flow.as_deref().copied(),
+        instance: binding.instance.clone(),
+    }
+}
+
+fn count(bindings: usize) -> i64 {
+    i64::try_from(bindings).unwrap_or(i64::MAX)
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}

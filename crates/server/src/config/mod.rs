@@ -1,0 +1,198 @@
+//! The configuration: sections owned by the crates they configure, nested here.
+
+mod error;
+mod load;
+mod validate;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use sip_message::Transport;
+use sip_transport::ListenConfig;
+
+pub use error::ConfigError;
+pub use load::{Sources, load};
+
+/// The whole configuration, as `rollcall check` prints it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The node itself.
+    pub server: ServerConfig,
+    /// One block per socket. Default: UDP and TCP on 127.0.0.1:5060.
+    pub listen: Vec<ListenConfig>,
+    /// Who has to prove who they are, and how.
+    pub auth: sip_auth::Config,
+    /// The domains that we are responsible for. Default: `localhost`.
+    pub domain: Vec<DomainConfig>,
+    /// Users that stand in the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub user: Vec<provisioning::UserConfig>,
+    /// Bindings.
+    pub registrar: registrar::Config,
+    /// Forwarding.
+    pub proxy: proxy::Config,
+    /// Publications and subscriptions.
+    pub presence: presence::Config,
+    /// Sockets and connections.
+    pub transport: sip_transport::Config,
+    /// What a source of requests may do.
+    pub limits: LimitsConfig,
+    /// Where state is kept.
+    pub storage: StorageConfig,
+    /// HTTP: metrics and health.
+    pub admin: AdminConfig,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Where the node keeps what outlives it: `node.key`. Default `./rollcall-data`.
+    pub data_dir: PathBuf,
+    /// The name of this node, also in metrics and logs. Default `a`.
+    pub node: String,
+    /// Threads that serve; 0 (the default) is one per core.
+    pub workers: usize,
+    /// The Server and User-Agent header fields of what we originate; empty (the default) writes none (RFC 3261 §20.35).
+    pub agent: String,
+    /// Seconds that SIGTERM waits for requests under way. Default 2.
+    pub drain_seconds: u32,
+}
+
+/// One `[[domain]]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainConfig {
+    /// Its name.
+    pub name: String,
+    /// Digest algorithms for this domain; absent: those of `[auth]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithms: Option<Vec<sip_auth::Algorithm>>,
+    /// Its presence.
+    #[serde(default)]
+    pub presence: presence::DomainConfig,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Requests a second from one source address, with a burst of twice as many; beyond it 503 with Retry-After. 0: no
+    /// limit. Addresses of this machine and trusted peers are never limited. Default 500.
+    pub requests_per_source_per_second: u32,
+    /// Source addresses whose rate is remembered. Default 100,000.
+    pub sources_tracked_max: usize,
+    /// Networks whose requests are dropped without an answer.
+    pub blocked_sources: Vec<IpNet>,
+    /// Server and client transactions, each, alive at once; beyond it 503. Default 1,000,000.
+    pub transactions_max: usize,
+}
+
+/// `[storage]`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// When a change is acknowledged.
+    pub durability: Durability,
+}
+
+/// How long acknowledged state lasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// As long as the process.
+    #[default]
+    Memory,
+    /// Written soon after the answer. Not in this version.
+    Relaxed,
+    /// On disk before the answer. Not in this version.
+    Commit,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Where `/metrics`, `/healthz` and `/readyz` are. Default 127.0.0.1:8080.
+    pub address: SocketAddr,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// What is logged, in the syntax of `RUST_LOG` (which wins). Default `info`.
+    pub filter: Option<String>,
+    /// How.
+    pub format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let listen = |transport| ListenConfig::new(transport, SocketAddr::from(([127, 0, 0, 1], 5060)));
+        Self {
+            server: ServerConfig::default(),
+            listen: vec![listen(Transport::Udp), listen(Transport::Tcp)],
+            auth: sip_auth::Config::default(),
+            domain: vec![DomainConfig {
+                name: "localhost".into(),
+                algorithms: None,
+                presence: presence::DomainConfig::default(),
+            }],
+            user: Vec::new(),
+            registrar: registrar::Config::default(),
+            proxy: proxy::Config::default(),
+            presence: presence::Config::default(),
+            transport: sip_transport::Config::default(),
+            limits: LimitsConfig::default(),
+            storage: StorageConfig::default(),
+            admin: AdminConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: "./rollcall-data".into(),
+            node: "a".into(),
+            workers: 0,
+            agent: String::new(),
+            drain_seconds: 2,
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            requests_per_source_per_second: 500,
+            sources_tracked_max: 100_000,
+            blocked_sources: Vec::new(),
+            transactions_max: 1_000_000,
+        }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+    }
+}

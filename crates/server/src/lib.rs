@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+pub mod config;
+mod error;
+mod layers;
+mod local;
+mod metrics;
+mod rescue;
+mod secret;
+mod server;
+mod stack;
+mod state;
+mod steer;
+mod worker;
+
+pub use config::{Config, ConfigError, Sources};
+pub use error::Error;
+pub use layers::AdmissionError;
+pub use local::LocalError;
+pub use server::{Server, StartError};

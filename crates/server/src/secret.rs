@@ -1,0 +1,57 @@
+//! The node secret: 32 octets in `node.key` of the data directory, made at the first start.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rand::Rng;
+use sip_auth::NodeSecret;
+
+/// Reads the secret, or makes one that only the owner can read. Nonces and dialog tokens are made under it, so they
+/// stay good over a restart.
+pub(crate) fn load_or_make(data_dir: &Path) -> io::Result<NodeSecret> {
+    fs::create_dir_all(data_dir)?;
+    let path = data_dir.join("node.key");
+    match fs::read(&path) {
+        Ok(octets) => {
+            let octets: [u8; 32] = octets.try_into().map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("{}: expected 32 octets", path.display()))
+            })?;
+            Ok(NodeSecret::from_bytes(octets))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut octets = [0; 32];
+            rand::rng().fill_bytes(&mut octets);
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(&octets)?;
+            file.sync_all()?;
+            Ok(NodeSecret::from_bytes(octets))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_made_once_and_kept_private() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = load_or_make(dir.path()).expect("made").dialog_token("call", "tag");
+        let again = load_or_make(dir.path()).expect("read").dialog_token("call", "tag");
+        assert_eq!(first, again);
+        let mode = fs::metadata(dir.path().join("node.key")).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_secret_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("node.key"), b"short").expect("written");
+        assert_eq!(load_or_make(dir.path()).err().map(|e| e.kind()), Some(io::ErrorKind::InvalidData));
+    }
+}

@@ -1,0 +1,343 @@
+//! Rewriting a message on its way through: a list of changes, then one copy of all the rest.
+
+use std::fmt::{Arguments, Write};
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::chars::Span;
+use crate::header::value_spans;
+use crate::index::Field;
+use crate::{HeaderName, Message, Request};
+
+/// Changes to a message. Nothing is written until [`Edit::finish`]; what is not named stays octet for octet.
+#[derive(Debug)]
+pub struct Edit<'m> {
+    message: &'m Message,
+    /// The text of all changes.
+    scratch: String,
+    changes: SmallVec<[Change; 12]>,
+    pops: SmallVec<[Pop; 3]>,
+}
+
+/// Octets `at` are replaced by the text at `text` of the scratch; an insertion replaces nothing.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    at: Span,
+    text: Span,
+    /// Among changes at one place, the higher rank goes first.
+    rank: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pop {
+    name: HeaderName,
+    first: usize,
+    last: usize,
+}
+
+impl<'m> Edit<'m> {
+    /// No changes yet.
+    pub fn new(message: &'m Message) -> Self {
+        Self {
+            message,
+            scratch: String::with_capacity(384),
+            changes: SmallVec::new(),
+            pops: SmallVec::new(),
+        }
+    }
+
+    /// Replaces the Request-URI. `request` is the message that is edited.
+    pub fn request_uri(&mut self, request: &Request, uri: &str) -> &mut Self {
+        let text = self.write(format_args!("{uri}"));
+        self.change(request.uri_span(), text)
+    }
+
+    /// Inserts a line before the first line of that name, or as the first header field if there is none. Several
+    /// insertions at one place stand in the order of the calls reversed (each goes on top).
+    pub fn push(&mut self, name: HeaderName, value: Arguments<'_>) -> &mut Self {
+        let at = match self.first(name) {
+            Some(field) => field.line().start as usize,
+            None => self.message.fields_start(),
+        };
+        let text = self.line(name, value);
+        self.change(Span::new(at, at), text)
+    }
+
+    /// Adds a line after the last header field.
+    pub fn append(&mut self, name: HeaderName, value: Arguments<'_>) -> &mut Self {
+        let at = self.message.fields_end();
+        let text = self.line(name, value);
+        // Appended lines stand in the order of the calls: each later one ranks lower.
+        let rank = 0;
+        self.changes.push(Change { at: Span::new(at, at), text, rank });
+        self
+    }
+
+    /// Replaces the value of the first line of that name and removes its other lines; appends it if there is none.
+    pub fn set(&mut self, name: HeaderName, value: Arguments<'_>) -> &mut Self {
+        let Some(first) = self.first(name) else { return self.append(name, value) };
+        let text = self.write(value);
+        self.change(first.value(), text);
+        self.remove_lines(name, 1);
+        self
+    }
+
+    /// Removes the first comma-separated value of a list header field (a whole line if it is alone in it); called
+    /// again, the next one.
+    pub fn pop(&mut self, name: HeaderName) -> &mut Self {
+        self.pops_of(name).first += 1;
+        self
+    }
+
+    /// Removes the last value of a list header field.
+    pub fn pop_last(&mut self, name: HeaderName) -> &mut Self {
+        self.pops_of(name).last += 1;
+        self
+    }
+
+    /// Removes every line of that name.
+    pub fn remove(&mut self, name: HeaderName) -> &mut Self {
+        self.remove_lines(name, 0);
+        self
+    }
+
+    /// Removes the `index`th line (from 0) of that name.
+    pub fn remove_line(&mut self, name: HeaderName, index: usize) -> &mut Self {
+        if let Some(field) = self.fields(name).nth(index) {
+            self.change(field.line(), Span::default());
+        }
+        self
+    }
+
+    /// Sets `received` and `rport` of the top Via (RFC 3261 §18.2.1, RFC 3581 §4). `None` leaves it.
+    pub fn received(&mut self, received: Option<IpAddr>, rport: Option<u16>) -> &mut Self {
+        let octets = self.message.bytes();
+        let via = self.message.via_parts();
+        if let (Some(port), Some((name, value))) = (rport, via.param(octets, "rport")) {
+            let at = Span { start: name.end, end: value.map_or(name.end, |v| v.end) };
+            let text = self.write(format_args!("={port}"));
+            self.change(at, text);
+        }
+        if let Some(ip) = received {
+            match via.param(octets, "received") {
+                // Whatever stands there was not put there by us.
+                Some((_, Some(value))) => {
+                    let text = self.write(format_args!("{ip}"));
+                    self.change(value, text);
+                }
+                _ => {
+                    // Right after sent-by and its port, or the first parameter's place: where parameters begin.
+                    let at = via.params.start;
+                    let text = self.write(format_args!(";received={ip}"));
+                    self.change(Span::empty_at(at), text);
+                }
+            }
+        }
+        self
+    }
+
+    /// Writes the message: one exact buffer.
+    pub fn finish(&mut self) -> Bytes {
+        self.resolve_pops();
+        self.changes.sort_by_key(|c| (c.at.start, c.at.end, u16::MAX - c.rank));
+        let octets = self.message.bytes();
+        let end = self.message.body_span().end as usize;
+        let added: usize = self.changes.iter().map(|c| (c.text.end - c.text.start) as usize).sum();
+        let mut out = Vec::with_capacity(end + added);
+        let mut at = 0usize;
+        for change in &self.changes {
+            let start = (change.at.start as usize).max(at);
+            out.extend_from_slice(Span::new(at, start).octets(octets));
+            out.extend_from_slice(change.text.octets(self.scratch.as_bytes()));
+            at = (change.at.end as usize).max(start);
+        }
+        out.extend_from_slice(Span::new(at, end).octets(octets));
+        out.into()
+    }
+
+    fn fields(&self, name: HeaderName) -> impl Iterator<Item = &'m Field> + use<'m> {
+        self.message.raw_fields().iter().filter(move |f| f.name == name)
+    }
+
+    fn first(&self, name: HeaderName) -> Option<&'m Field> {
+        self.fields(name).next()
+    }
+
+    fn change(&mut self, at: Span, text: Span) -> &mut Self {
+        let rank = u16::try_from(self.changes.len() + 1).unwrap_or(u16::MAX);
+        self.changes.push(Change { at, text, rank });
+        self
+    }
+
+    fn remove_lines(&mut self, name: HeaderName, from: usize) {
+        for field in self.fields(name).skip(from) {
+            self.change(field.line(), Span::default());
+        }
+    }
+
+    fn pops_of(&mut self, name: HeaderName) -> &mut Pop {
+        let index = self.pops.iter().position(|p| p.name == name).unwrap_or_else(|| {
+            self.pops.push(Pop { name, first: 0, last: 0 });
+            self.pops.len() - 1
+        });
+        // `index` was found or just pushed.
+        #[allow(clippy::indexing_slicing)]
+        &mut self.pops[index]
+    }
+
+    /// Turns the numbers of values to remove into ranges of octets.
+    fn resolve_pops(&mut self) {
+        for Pop { name, first, last } in std::mem::take(&mut self.pops) {
+            let octets = self.message.bytes();
+            let count = |field: &Field| value_spans(octets, field.value()).count();
+            let total: usize = if last == 0 { usize::MAX } else { self.fields(name).map(count).sum() };
+            let keep = first.min(total)..total.saturating_sub(last);
+            let mut number = 0;
+            for field in self.fields(name) {
+                if number >= keep.start && last == 0 {
+                    break;
+                }
+                let values: SmallVec<[Span; 4]> = value_spans(octets, field.value()).collect();
+                let kept: SmallVec<[Span; 4]> = values
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| keep.contains(&(number + i)))
+                    .map(|(_, v)| *v)
+                    .collect();
+                number += values.len();
+                match (kept.first(), kept.last()) {
+                    (Some(_), Some(_)) if kept.len() == values.len() => {}
+                    (Some(from), Some(to)) => {
+                        let whole = field.value();
+                        self.change(Span { start: whole.start, end: from.start }, Span::default());
+                        self.change(Span { start: to.end, end: whole.end }, Span::default());
+                    }
+                    _ => {
+                        self.change(field.line(), Span::default());
+                    }
+                }
+            }
+        }
+    }
+
+    fn line(&mut self, name: HeaderName, value: Arguments<'_>) -> Span {
+        let start = self.scratch.len();
+        self.scratch.push_str(name.as_str());
+        self.scratch.push_str(": ");
+        self.write(value);
+        self.scratch.push_str("\r\n");
+        Span::new(start, self.scratch.len())
+    }
+
+    /// Writes text to the scratch; a line end in it would forge a header field, so it becomes a space.
+    fn write(&mut self, text: Arguments<'_>) -> Span {
+        let start = self.scratch.len();
+        // Writing to a String cannot fail but by the formatted value's own error: then what it wrote so far stands.
+        let _ = Guarded(&mut self.scratch).write_fmt(text);
+        Span::new(start, self.scratch.len())
+    }
+}
+
+/// A writer that lets no line end through.
+pub(crate) struct Guarded<'a>(pub(crate) &'a mut String);
+
+impl Write for Guarded<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        if text.bytes().any(|b| b == b'\r' || b == b'\n') {
+            self.0.extend(text.chars().map(|c| if c == '\r' || c == '\n' { ' ' } else { c }));
+        } else {
+            self.0.push_str(text);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Limits;
+
+    fn request(text: &str) -> Request {
+        let text = text.trim_start().replace("\n", "\r\n");
+        Request::parse(Bytes::from(text), &Limits::default()).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    const INVITE: &str = "
+INVITE sip:bob@biloxi.test SIP/2.0
+v: SIP/2.0/UDP pc33.atlanta.test:5061;rport;branch=z9hG4bK776 , SIP/2.0/TCP x;branch=z9hG4bK2
+Route: <sip:p1;lr>, <sip:p2;lr>
+X-Odd :  kept
+  folded
+Route: <sip:p3;lr>
+Max-Forwards: 0070
+to: Bob <sip:bob@biloxi.test>
+From: Alice <sip:alice@atlanta.test>;tag=1928301774
+Call-ID: a84b4c76e66710
+CSeq: 314159 INVITE
+Content-Length: 4
+
+body";
+
+    #[test]
+    fn nothing_edited_is_nothing_changed() {
+        let request = request(INVITE);
+        assert_eq!(Edit::new(&request).finish(), request.bytes());
+    }
+
+    // RFC 3261 §16.6 as one edit; §18.2.1 and RFC 3581 §4 for the Via that stays.
+    #[test]
+    fn a_forwarded_request() {
+        let request = request(INVITE);
+        let bytes = Edit::new(&request)
+            .request_uri(&request, "sip:bob@192.0.2.4")
+            .received("192.0.2.1".parse().ok(), Some(4711))
+            .set(HeaderName::MaxForwards, format_args!("{}", 69))
+            .pop(HeaderName::Route)
+            .push(HeaderName::RecordRoute, format_args!("<sip:us;lr>"))
+            .push(HeaderName::Via, format_args!("SIP/2.0/UDP us;branch=z9hG4bK9"))
+            .append(HeaderName::Path, format_args!("a"))
+            .append(HeaderName::Path, format_args!("b\r\nX: forged"))
+            .finish();
+        let expected = "
+INVITE sip:bob@192.0.2.4 SIP/2.0
+Via: SIP/2.0/UDP us;branch=z9hG4bK9
+Record-Route: <sip:us;lr>
+v: SIP/2.0/UDP pc33.atlanta.test:5061;received=192.0.2.1;rport=4711;branch=z9hG4bK776 , SIP/2.0/TCP x;branch=z9hG4bK2
+Route: <sip:p2;lr>
+X-Odd :  kept
+  folded
+Route: <sip:p3;lr>
+Max-Forwards: 69
+to: Bob <sip:bob@biloxi.test>
+From: Alice <sip:alice@atlanta.test>;tag=1928301774
+Call-ID: a84b4c76e66710
+CSeq: 314159 INVITE
+Content-Length: 4
+Path: a
+Path: b  X: forged
+
+body";
+        assert_eq!(String::from_utf8_lossy(&bytes), expected.trim_start().replace('\n', "\r\n"));
+    }
+
+    #[test]
+    fn values_are_popped_from_both_ends() {
+        let request = request(INVITE);
+        let routes = |edit: &mut Edit<'_>| {
+            let edited = Request::parse(edit.finish(), &Limits::default()).expect("a request");
+            let values: Vec<String> =
+                edited.values(HeaderName::Route).map(|v| String::from_utf8_lossy(v).into_owned()).collect();
+            values.join(" ")
+        };
+        assert_eq!(routes(Edit::new(&request).pop(HeaderName::Route).pop(HeaderName::Route)), "<sip:p3;lr>");
+        assert_eq!(routes(Edit::new(&request).pop_last(HeaderName::Route)), "<sip:p1;lr> <sip:p2;lr>");
+        assert_eq!(routes(Edit::new(&request).pop_last(HeaderName::Route).pop(HeaderName::Route)), "<sip:p2;lr>");
+        assert_eq!(routes(Edit::new(&request).pop_last(HeaderName::Route).pop_last(HeaderName::Route)), "<sip:p1;lr>");
+        assert_eq!(routes(Edit::new(&request).remove(HeaderName::Route)), "");
+        assert_eq!(routes(Edit::new(&request).remove_line(HeaderName::Route, 0)), "<sip:p3;lr>");
+        let popped = Edit::new(&request).pop(HeaderName::Via).finish();
+        assert!(String::from_utf8_lossy(&popped).contains("\r\nv: SIP/2.0/TCP x;branch=z9hG4bK2\r\n"));
+    }
+}

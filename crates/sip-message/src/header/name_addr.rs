@@ -1,0 +1,149 @@
+//! `name-addr` and `addr-spec` with header parameters (RFC 3261 §20.10, §25.1, RFC 8217).
+
+use super::params::{self, Params};
+use crate::chars::{self, Cursor, Span};
+use crate::{ParseError, Uri};
+
+/// One value of From, To, Contact, Route, Record-Route, Path, …
+#[derive(Clone, Copy, Debug)]
+pub struct NameAddr<'a> {
+    /// The display name as written (quotes included), or empty.
+    pub display: &'a str,
+    /// The text of the URI, without `<>`.
+    pub uri_text: &'a str,
+    /// The parameters after it.
+    pub params: Params<'a>,
+}
+
+/// Where its parts are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NameAddrParts {
+    display: Span,
+    uri: Span,
+    params: Span,
+}
+
+impl NameAddrParts {
+    pub(crate) fn read(octets: &[u8], span: Span) -> Result<Self, &'static str> {
+        let mut cursor = Cursor::new(octets, span.start as usize, span.end as usize);
+        cursor.skip_lws();
+        let start = cursor.at;
+        if cursor.peek() == Some(b'"') {
+            cursor.quoted().ok_or("a closed quoted string")?;
+            let display = Span::new(start, cursor.at);
+            cursor.skip_lws();
+            return bracketed(&mut cursor, display);
+        }
+        // With a `<` what stands before it is a display name; without, all is a URI, and a `;` begins the header's
+        // parameters (§20: "the URI parameters" need brackets).
+        match memchr::memchr(b'<', cursor.rest()) {
+            Some(length) => {
+                let display = chars::trim_end(cursor.rest().get(..length).unwrap_or(&[]));
+                if !display.iter().all(|&b| is_display(b)) {
+                    return Err("a display name of tokens, or in quotes");
+                }
+                let display = Span::new(start, start + display.len());
+                cursor.at = start + length;
+                bracketed(&mut cursor, display)
+            }
+            None => bare(&mut cursor),
+        }
+    }
+
+    pub(crate) fn view<'a>(&self, octets: &'a [u8]) -> NameAddr<'a> {
+        NameAddr {
+            display: self.display.text(octets),
+            uri_text: self.uri.text(octets),
+            params: Params(self.params.text(octets)),
+        }
+    }
+}
+
+/// `token` and white space; besides, UTF-8 and a few marks that telephones send without quotes. None of them is
+/// ambiguous; a comma or a semicolon would be (RFC 4475 §3.1.2.15).
+fn is_display(b: u8) -> bool {
+    chars::is(chars::TOKEN, b) || chars::is_lws(b) || b >= 0x80 || matches!(b, b'(' | b')' | b'/' | b'#' | b'&' | b'@' | b'=' | b'$' | b'|')
+}
+
+fn bracketed(cursor: &mut Cursor<'_>, display: Span) -> Result<NameAddrParts, &'static str> {
+    if !cursor.eat(b'<') {
+        return Err("a URI in angle brackets");
+    }
+    let length = memchr::memchr(b'>', cursor.rest()).ok_or("a closing angle bracket")?;
+    let uri = Span::new(cursor.at, cursor.at + length);
+    let text = uri.octets(cursor.rest_of(Span::new(0, cursor.end())));
+    if text.is_empty() || text.iter().any(|&b| chars::is_lws(b) || b == b'<' || b == b'"') {
+        return Err("a URI without white space in the angle brackets");
+    }
+    cursor.at += length + 1;
+    Ok(NameAddrParts { display, uri, params: params::check(cursor)? })
+}
+
+fn bare(cursor: &mut Cursor<'_>) -> Result<NameAddrParts, &'static str> {
+    let start = cursor.at;
+    let length = cursor
+        .rest()
+        .iter()
+        .position(|&b| b == b';' || chars::is_lws(b))
+        .unwrap_or(cursor.rest().len());
+    let uri = Span::new(start, start + length);
+    let text = cursor.rest_of(uri);
+    // RFC 3261 §20.10 and RFC 8217: with a comma, a question mark or a semicolon the URI must stand in brackets.
+    if !text.contains(&b':') || text.iter().any(|b| matches!(b, b',' | b'?' | b'>' | b'"')) {
+        return Err("a URI, in angle brackets if it has a comma, a question mark or a semicolon");
+    }
+    cursor.at += length;
+    Ok(NameAddrParts { display: Span::new(start, start), uri, params: params::check(cursor)? })
+}
+
+impl<'a> NameAddr<'a> {
+    /// Reads one value. The URI itself is not read: call [`NameAddr::uri`].
+    ///
+    /// # Errors
+    /// 400; the header named is the one given.
+    pub fn parse(value: &'a [u8], header: &'static str) -> Result<Self, ParseError> {
+        NameAddrParts::read(value, Span::new(0, value.len()))
+            .map(|parts| parts.view(value))
+            .map_err(|what| ParseError::bad_request(header, what))
+    }
+
+    /// The URI.
+    ///
+    /// # Errors
+    /// As [`Uri::parse`].
+    pub fn uri(&self) -> Result<Uri<'a>, ParseError> {
+        Uri::parse(self.uri_text.as_bytes())
+    }
+
+    /// The `tag` parameter.
+    pub fn tag(&self) -> Option<&'a str> {
+        self.params.value("tag")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // RFC 3261 §20.10, §20.20, §20.39.
+    #[test]
+    fn forms() {
+        for (text, display, uri, tag) in [
+            ("\"A. G. Bell\" <sip:agb@bell-telephone.com> ;tag=a48s", "\"A. G. Bell\"", "sip:agb@bell-telephone.com", Some("a48s")),
+            ("sip:+12125551212@server.phone2net.com;tag=887s", "", "sip:+12125551212@server.phone2net.com", Some("887s")),
+            ("Anonymous <sip:c8oqz84zk7z@privacy.org>;tag=hyh8", "Anonymous", "sip:c8oqz84zk7z@privacy.org", Some("hyh8")),
+            ("<sip:a@h;transport=tcp?x=y>", "", "sip:a@h;transport=tcp?x=y", None),
+            ("caller<sip:caller@example.com>;tag=323", "caller", "sip:caller@example.com", Some("323")),
+            ("\"<>\\\"\" <sip:a@h>", "\"<>\\\"\"", "sip:a@h", None),
+            ("tel:+1-201-555-0123", "", "tel:+1-201-555-0123", None),
+            ("Jos\u{e9} P\u{e9}rez <sip:j@h>", "Jos\u{e9} P\u{e9}rez", "sip:j@h", None),
+        ] {
+            let name_addr = NameAddr::parse(text.as_bytes(), "To").unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!((name_addr.display, name_addr.uri_text, name_addr.tag()), (display, uri, tag), "{text}");
+        }
+        // RFC 4475 §3.1.2.6, §3.1.2.14, §3.1.2.15.
+        for bad in ["\"open <sip:a@h>", "\"W\" < sip:a@h >", "Bell, A <sip:a@h>", "<sip:a@h", "<>", "", "sip:a@h?x=y", "<sip:a@h>;;", "<sip:a@h> x", "alice"] {
+            assert!(NameAddr::parse(bad.as_bytes(), "To").is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Via (RFC 3261 §20.42, RFC 3581).
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::params::{self, Params};
+use crate::chars::{self, Cursor, Span};
+use crate::uri::{host_ip, split};
+use crate::{ParseError, Transport};
+
+/// One Via value.
+#[derive(Clone, Copy, Debug)]
+pub struct Via<'a> {
+    /// The transport token as written; see [`Via::transport`].
+    pub protocol: &'a str,
+    /// The host of sent-by as written (IPv6 with brackets).
+    pub host: &'a str,
+    /// The port of sent-by.
+    pub port: Option<u16>,
+    /// The parameters.
+    pub params: Params<'a>,
+}
+
+/// Where the parts of a Via value are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ViaParts {
+    pub(crate) protocol: Span,
+    pub(crate) host: Span,
+    pub(crate) port: Option<u16>,
+    pub(crate) params: Span,
+}
+
+impl ViaParts {
+    /// Reads the value at `span`. With the error come the parts that a response still needs, if sent-by was read.
+    pub(crate) fn read(octets: &[u8], span: Span) -> Result<Self, (&'static str, Option<Self>)> {
+        let mut cursor = Cursor::new(octets, span.start as usize, span.end as usize);
+        let none = |what| (what, None);
+        cursor.skip_lws();
+        let protocol = sent_protocol(&mut cursor).map_err(none)?;
+        if !cursor.peek().is_some_and(chars::is_lws) {
+            return Err(none("white space before sent-by"));
+        }
+        cursor.skip_lws();
+        let host = split::host(&mut cursor).map_err(none)?;
+        let end = cursor.at;
+        cursor.skip_lws();
+        let mut port = None;
+        if cursor.eat(b':') {
+            cursor.skip_lws();
+            port = Some(split::port(&mut cursor).map_err(none)?);
+        } else {
+            cursor.at = end;
+        }
+        let parts = Self { protocol, host, port, params: Span::new(cursor.end(), cursor.end()) };
+        match params::check(&mut cursor) {
+            Ok(params) => Ok(Self { params, ..parts }),
+            Err(what) => Err((what, Some(parts))),
+        }
+    }
+
+    pub(crate) fn view<'a>(&self, octets: &'a [u8]) -> Via<'a> {
+        Via {
+            protocol: self.protocol.text(octets),
+            host: self.host.text(octets),
+            port: self.port,
+            params: Params(self.params.text(octets)),
+        }
+    }
+
+    /// The parameter `name`: the span of its name, and of its value if it has one.
+    pub(crate) fn param(&self, octets: &[u8], name: &str) -> Option<(Span, Option<Span>)> {
+        params::find(octets, self.params, name)
+    }
+}
+
+/// `protocol-name SLASH protocol-version SLASH transport`; white space may stand around the slashes.
+fn sent_protocol(cursor: &mut Cursor<'_>) -> Result<Span, &'static str> {
+    const WHAT: &str = "SIP/2.0/ and a transport";
+    let name = cursor.take(chars::TOKEN);
+    let name_is_sip = cursor.rest_of(name).eq_ignore_ascii_case(b"SIP");
+    slash(cursor)?;
+    let version = cursor.take(chars::TOKEN);
+    let version_is_2 = cursor.rest_of(version) == b"2.0";
+    slash(cursor)?;
+    let transport = cursor.take(chars::TOKEN);
+    if name_is_sip && version_is_2 && !transport.is_empty() { Ok(transport) } else { Err(WHAT) }
+}
+
+fn slash(cursor: &mut Cursor<'_>) -> Result<(), &'static str> {
+    cursor.skip_lws();
+    if !cursor.eat(b'/') {
+        return Err("SIP/2.0/ and a transport");
+    }
+    cursor.skip_lws();
+    Ok(())
+}
+
+impl<'a> Via<'a> {
+    /// Reads one value.
+    ///
+    /// # Errors
+    /// 400 with header `Via`.
+    pub fn parse(value: &'a [u8]) -> Result<Self, ParseError> {
+        ViaParts::read(value, Span::new(0, value.len()))
+            .map(|parts| parts.view(value))
+            .map_err(|(what, _)| ParseError::bad_request("Via", what))
+    }
+
+    /// The transport, if we know it.
+    pub fn transport(&self) -> Option<Transport> {
+        Transport::from_token(self.protocol)
+    }
+
+    /// The branch, or `""`.
+    pub fn branch(&self) -> &'a str {
+        self.params.value("branch").unwrap_or("")
+    }
+
+    /// Whether the branch begins with the magic cookie `z9hG4bK` (§8.1.1.7; tokens have no case) and has more.
+    pub fn is_rfc3261(&self) -> bool {
+        const COOKIE: &str = "z9hG4bK";
+        let branch = self.branch();
+        branch.len() > COOKIE.len() && branch.get(..COOKIE.len()).is_some_and(|c| c.eq_ignore_ascii_case(COOKIE))
+    }
+
+    /// What `received` and `rport` must be when the message came from `source`.
+    ///
+    /// `received` is added if the sent-by host is a name or another address (RFC 3261 §18.2.1), and always if `rport` was
+    /// asked for (RFC 3581 §4); `rport` is filled if it stands there, whatever a client wrote into it.
+    pub fn received_for(&self, source: SocketAddr) -> (Option<IpAddr>, Option<u16>) {
+        let ip = source.ip().to_canonical();
+        let asked = self.params.value("rport").is_some();
+        let same = host_ip(self.host).is_some_and(|host| host.to_canonical() == ip);
+        let received = (asked || !same).then_some(ip);
+        (received, asked.then_some(source.port()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // RFC 3261 §20.42, §25.1: white space around the slashes and the colon.
+    #[test]
+    fn parts() {
+        let via = Via::parse(b"SIP / 2.0 / TCP spindle.example.com : 5061 ;\r\n branch = z9hG4bK9ikj8 ; rport;received=2001:db8::9").expect("a Via");
+        assert_eq!((via.protocol, via.host, via.port), ("TCP", "spindle.example.com", Some(5061)));
+        assert_eq!((via.branch(), via.is_rfc3261()), ("z9hG4bK9ikj8", true));
+        assert_eq!((via.params.value("rport"), via.params.value("received")), (Some(""), Some("2001:db8::9")));
+        for bad in ["", "SIP/2.0/UDP", "SIP/3.0/UDP h", "HTTP/2.0/UDP h", "SIP/2.0/UDP h;;", "SIP/2.0/UDP h;=x", "SIP/2.0/UDP h:x", "SIP/2.0/UDP h x"] {
+            assert!(Via::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    // RFC 3261 §18.2.1, RFC 3581 §4.
+    #[test]
+    fn received_and_rport() {
+        let source: SocketAddr = "192.0.2.1:9999".parse().expect("an address");
+        let of = |text: &str| Via::parse(text.as_bytes()).expect("a Via").received_for(source);
+        assert_eq!(of("SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1"), (None, None));
+        assert_eq!(of("SIP/2.0/UDP 10.1.1.1;branch=z9hG4bK1"), (Some(source.ip()), None));
+        assert_eq!(of("SIP/2.0/UDP pc.example.com"), (Some(source.ip()), None));
+        assert_eq!(of("SIP/2.0/UDP 192.0.2.1;rport"), (Some(source.ip()), Some(9999)));
+    }
+}

@@ -1,0 +1,148 @@
+//! One pass over the octets of a message: where its start line, header fields and body are.
+
+use smallvec::SmallVec;
+
+use crate::chars::{self, Span};
+use crate::{HeaderName, Limits, ParseError, StatusCode};
+
+/// One header field line, with its folds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    pub(crate) name: HeaderName,
+    name_bytes: u16,
+    start: u32,
+    value_start: u32,
+    value_end: u32,
+    end: u32,
+}
+
+impl Field {
+    /// The line with its line end.
+    pub(crate) fn line(&self) -> Span {
+        Span { start: self.start, end: self.end }
+    }
+
+    /// The name as written.
+    pub(crate) fn name_span(&self) -> Span {
+        Span { start: self.start, end: self.start + u32::from(self.name_bytes) }
+    }
+
+    /// The value, trimmed.
+    pub(crate) fn value(&self) -> Span {
+        Span { start: self.value_start, end: self.value_end }
+    }
+}
+
+pub(crate) type Fields = SmallVec<[Field; 24]>;
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub(crate) struct Index {
+    pub(crate) start_line: Span,
+    pub(crate) fields: Fields,
+    /// The first octet after the empty line.
+    pub(crate) body: usize,
+    /// The first fault that was found; the rest was still indexed as far as possible.
+    pub(crate) fault: Option<ParseError>,
+}
+
+impl Index {
+    /// Indexes a message. Line ends are CRLF or LF; a line that begins with white space continues the one before
+    /// (§7.3.1).
+    pub(crate) fn of(octets: &[u8], limits: &Limits) -> Self {
+        let mut index =
+            Self { start_line: Span::default(), fields: Fields::new(), body: octets.len(), fault: None };
+        let Some(line_end) = memchr::memchr(b'\n', octets) else {
+            index.fault("", "a line end after the start line");
+            return index;
+        };
+        index.start_line = Span::new(0, without_cr(octets, line_end));
+        let mut at = line_end + 1;
+        loop {
+            let Some(mut end) = next_line_end(octets, at) else {
+                // §7: an empty line must end the header fields, even without a body.
+                index.fault("", "an empty line after the header fields");
+                return index;
+            };
+            if without_cr(octets, end) == at {
+                index.body = end + 1;
+                return index;
+            }
+            while octets.get(end + 1).is_some_and(|b| matches!(b, b' ' | b'\t')) {
+                let Some(next) = next_line_end(octets, end + 1) else { break };
+                end = next;
+            }
+            index.field(octets, at, end, limits);
+            at = end + 1;
+        }
+    }
+
+    fn field(&mut self, octets: &[u8], start: usize, line_end: usize, limits: &Limits) {
+        if self.fields.len() >= limits.header_fields_max {
+            return self.fault("", "at most header_fields_max header fields");
+        }
+        if line_end - start > limits.header_field_bytes_max {
+            return self.fault("", "header fields of at most header_field_bytes_max octets");
+        }
+        let line = octets.get(start..line_end).unwrap_or(&[]);
+        let name_bytes = line.iter().take_while(|&&b| chars::is(chars::TOKEN, b)).count();
+        let after = line.get(name_bytes..).unwrap_or(&[]);
+        // HCOLON = *( SP / HTAB ) ":" SWS (§25.1).
+        let blank = after.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let Ok(short_name) = u16::try_from(name_bytes) else { return self.fault("", "a header field name") };
+        if name_bytes == 0 || after.get(blank) != Some(&b':') {
+            return self.fault("", "a name and a colon in every header field");
+        }
+        let raw = after.get(blank + 1..).unwrap_or(&[]);
+        let trimmed_end = chars::trim_end(raw).len();
+        let lead = trimmed_end - chars::trim(raw).len();
+        let value = start + name_bytes + blank + 1;
+        self.fields.push(Field {
+            name: HeaderName::from_bytes(line.get(..name_bytes).unwrap_or(&[])),
+            name_bytes: short_name,
+            start: chars::offset(start),
+            value_start: chars::offset(value + lead),
+            value_end: chars::offset(value + trimmed_end),
+            end: chars::offset(line_end + 1),
+        });
+    }
+
+    pub(crate) fn fault(&mut self, header: &'static str, what: &'static str) {
+        self.fault.get_or_insert(ParseError::bad_request(header, what));
+    }
+
+    pub(crate) fn fault_with(&mut self, code: StatusCode, what: &'static str) {
+        self.fault.get_or_insert(ParseError { header: "", what, code });
+    }
+
+    pub(crate) fn first(&self, name: HeaderName) -> Option<&Field> {
+        self.fields.iter().find(|f| f.name == name)
+    }
+
+    /// Content-Length: `None` without the header field, the error if it is no number or said twice differently (a second
+    /// value would let two elements frame one stream differently).
+    pub(crate) fn content_length(&self, octets: &[u8]) -> Option<Result<usize, ParseError>> {
+        let mut length = None;
+        for field in self.fields.iter().filter(|f| f.name == HeaderName::ContentLength) {
+            let found = chars::digits(field.value().octets(octets)).and_then(|n| usize::try_from(n).ok());
+            match (found, length) {
+                (Some(n), None) => length = Some(n),
+                (Some(n), Some(m)) if n == m => {}
+                _ => return Some(Err(ParseError::bad_request("Content-Length", "one number of octets"))),
+            }
+        }
+        length.map(Ok)
+    }
+}
+
+fn next_line_end(octets: &[u8], from: usize) -> Option<usize> {
+    memchr::memchr(b'\n', octets.get(from..)?).map(|length| from + length)
+}
+
+/// The end of a line without the CR before its LF.
+fn without_cr(octets: &[u8], line_feed: usize) -> usize {
+    match line_feed.checked_sub(1) {
+        Some(before) if octets.get(before) == Some(&b'\r') => before,
+        _ => line_feed,
+    }
+}

@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+mod client;
+mod directory;
+mod domains;
+mod endpoint;
+mod flow;
+mod location;
+mod metrics;
+mod network;
+mod server;
+
+pub use client::{ClientFailure, ClientUser, TimerUser};
+pub use directory::{Directory, Registrations};
+pub use domains::{Domain, Domains};
+pub use endpoint::{Endpoint, EndpointConfig, TransactionUser, Unsent};
+pub use flow::{Connection, Flow, Hop};
+pub use location::{Target, TargetSet};
+pub use metrics::{DomainRequests, Metrics};
+pub use network::{LocateError, Network, Unreachable};
+pub use server::{Answered, CancelUser, Identity, Rescue, ServerTransaction, SipRequest};
