@@ -184,7 +184,10 @@ fn spawn(
         let shutdown = async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        runtime.block_on(sip_transport::run_worker(sockets, transports, Arc::new(worker), shutdown));
+        let ran = runtime.block_on(sip_transport::run_worker(sockets, transports, Arc::new(worker), shutdown));
+        if let Err(error) = ran {
+            tracing::error!(%error, "a worker ended");
+        }
     })
 }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use presence::{Publish, Subscribe};
 use proxy::Proxy;
 use registrar::{Locations, Registrar};
 use sip_auth::Auth;
@@ -33,27 +34,27 @@ pub(crate) struct Stack {
 impl Stack {
     /// Builds the stack of a validated configuration.
     pub(crate) fn build(config: &Config, domains: &Arc<Domains>, state: &State, draining: &Arc<AtomicBool>) -> Self {
-        let locations = Locations::new(Arc::clone(&state.bindings), Arc::clone(&state.users()) as _);
+        let locations = Locations::new(Arc::clone(&state.bindings), state.users() as _);
         let proxy = Proxy::new(
             Arc::clone(&state.endpoint),
             Arc::new(config.proxy.clone()),
             Arc::clone(domains),
             Arc::clone(&state.secret),
             locations,
-            state.metrics.proxy.clone(),
+            state.proxy_metrics.clone(),
         );
         let registrar = Registrar::new(
             Arc::clone(&state.bindings),
             Arc::new(config.registrar.clone()),
             Arc::clone(domains),
-            Arc::clone(&state.users()) as _,
+            state.users() as _,
         );
         let steer = Steer {
             domains: Arc::clone(domains),
             registrations: Arc::clone(&state.bindings) as _,
             registrar,
-            publish: state.presence.publish(),
-            subscribe: state.presence.subscribe(),
+            publish: Publish::new(Arc::clone(&state.presence)),
+            subscribe: Subscribe::new(Arc::clone(&state.presence)),
             proxy: proxy.clone(),
             local: Local,
         };

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-/// Names a client transaction of ours: 64 random bits that stand in its branch. CANCEL and the ACK for a non-2xx share it.
+const COOKIE: &str = "z9hG4bK";
+
+/// Names a client transaction of ours: 64 random bits that stand in its branch. CANCEL and the ACK for a non-2xx
+/// share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId(pub u64);
 
@@ -18,13 +21,42 @@ pub struct Branch {
 
 impl Branch {
     /// Reads a branch; `None` if it cannot be one of ours.
-    pub fn parse(_text: &str) -> Option<Self> {
-        todo!()
+    pub fn parse(text: &str) -> Option<Self> {
+        let (cookie, digits) = text.split_at_checked(COOKIE.len())?;
+        if !cookie.eq_ignore_ascii_case(COOKIE) || digits.len() != 32 {
+            return None;
+        }
+        // from_str_radix would take a sign.
+        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        let (id, loop_hash) = digits.split_at_checked(16)?;
+        Some(Self {
+            id: ClientId(u64::from_str_radix(id, 16).ok()?),
+            loop_hash: u64::from_str_radix(loop_hash, 16).ok()?,
+        })
     }
 }
 
 impl fmt::Display for Branch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "z9hG4bK{:016x}{:016x}", self.id.0, self.loop_hash)
+        write!(f, "{COOKIE}{:016x}{:016x}", self.id.0, self.loop_hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // RFC 3261 §7.3.1: tokens have no case.
+    #[test]
+    fn a_branch_is_read_in_any_case() {
+        let branch = Branch { id: ClientId(0xfeed_0000_0000_0001), loop_hash: 7 };
+        let text = branch.to_string();
+        assert_eq!(Branch::parse(&text), Some(branch));
+        assert_eq!(Branch::parse(&text.to_uppercase()), Some(branch));
+        for other in ["", "z9hG4bK", "z9hG4bK776asdhds", &text[..38], &format!("{text}0"), &text.replace("fe", "+e")] {
+            assert_eq!(Branch::parse(other), None, "{other}");
+        }
     }
 }

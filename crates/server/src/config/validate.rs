@@ -17,8 +17,10 @@ impl Config {
         self.validate_users()?;
         let r = &self.registrar;
         bounds("registrar", r.min_expires_seconds, r.max_expires_seconds)?;
-        let p = &self.presence;
-        bounds("presence", p.min_expires_seconds, p.max_expires_seconds)?;
+        self.presence
+            .validate()
+            .map_err(|error| ConfigError::at(format!("presence.{}", error.key), error.message))?;
+        self.transport.validate().map_err(|error| ConfigError::at("transport", error.to_string()))?;
         if self.storage.durability != Durability::Memory {
             return Err(ConfigError::at(
                 "storage.durability",
