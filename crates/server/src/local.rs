@@ -1,8 +1,10 @@
 //! Requests to the server itself (RFC 3261 §8.2, §11): it is no user agent, so it answers OPTIONS and refuses the rest.
 
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use presence::Presence;
 use sip_message::{HeaderName, Method, StatusCode};
 use sip_service::{Answered, SipRequest};
 use tower_service::Service;
@@ -31,10 +33,17 @@ pub enum LocalError {
 }
 
 #[derive(Clone)]
-pub(crate) struct Local;
+pub(crate) struct Local {
+    presence: Arc<Presence>,
+}
 
 impl Local {
-    fn answer(request: SipRequest) -> Result<Answered, Error> {
+    /// The dialogs of `presence` are the only ones that the server has.
+    pub(crate) fn new(presence: Arc<Presence>) -> Self {
+        Self { presence }
+    }
+
+    fn answer(&self, request: SipRequest) -> Result<Answered, Error> {
         let message = request.message();
         let in_dialog = message.to().tag().is_some();
         let error = match message.method() {
@@ -52,6 +61,7 @@ impl Local {
                     .finish();
                 return Ok(request.transaction.finish(&reply));
             }
+            _ if in_dialog && self.presence.is_in_dialog(message) => LocalError::MethodNotAllowed,
             _ if in_dialog => LocalError::NoDialog,
             _ if message.uri().user().is_some() => LocalError::NoUser,
             Method::Extension(_) => LocalError::NotImplemented,
@@ -71,6 +81,6 @@ impl Service<SipRequest> for Local {
     }
 
     fn call(&mut self, request: SipRequest) -> Self::Future {
-        ready(Self::answer(request))
+        ready(self.answer(request))
     }
 }

@@ -49,6 +49,7 @@ impl Stack {
             Arc::clone(domains),
             state.users() as _,
         );
+        let local = Local::new(Arc::clone(&state.presence));
         let steer = Steer {
             domains: Arc::clone(domains),
             registrations: Arc::clone(&state.bindings) as _,
@@ -56,13 +57,13 @@ impl Stack {
             publish: Publish::new(Arc::clone(&state.presence)),
             subscribe: Subscribe::new(Arc::clone(&state.presence)),
             proxy: proxy.clone(),
-            local: Local,
+            local: local.clone(),
         };
         // Authentication stands right above steering: what is below it may trust `identity`. It comes after admission, so
         // that a flood costs no hash.
         let auth = Auth::new(steer, auth_policy(config, domains, state));
         // OPTIONS to the server itself asks for no credentials: it is how others see that it lives.
-        let before_auth = BeforeAuth { inner: auth, local: Local, domains: Arc::clone(domains) };
+        let before_auth = BeforeAuth { inner: auth, local, domains: Arc::clone(domains) };
         // Admission comes before all that costs anything.
         let gate = Gate {
             blocked: config.limits.blocked_sources.clone(),

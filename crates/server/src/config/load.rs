@@ -41,6 +41,16 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     })
 }
 
+impl Config {
+    /// The effective configuration as TOML, without secrets.
+    ///
+    /// # Errors
+    /// If a value has no TOML form.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
 fn default_file() -> Option<PathBuf> {
     ["./rollcall.toml", "/etc/rollcall/rollcall.toml"].iter().map(Path::new).find(|p| p.exists()).map(Into::into)
 }
