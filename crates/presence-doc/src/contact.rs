@@ -27,6 +27,27 @@ pub(crate) fn key(contact: &str) -> Box<str> {
         Some(ip) => key.push_str(&ip.to_string()),
         None => key.extend(uri.host().chars().map(|c| c.to_ascii_lowercase())),
     }
+    // RFC 5627 §3: a GRUU names one instance, so it is another service than the address without `gr`, although
+    // RFC 3261 §19.1.4 would let a parameter that only one of them has pass.
+    if let Some((_, value)) = uri.params().find(|(name, _)| name.eq_ignore_ascii_case("gr")) {
+        key.push_str(";gr=");
+        key.push_str(value.unwrap_or_default());
+    }
+    key.into()
+}
+
+/// A device ID as a key (RFC 4479 §3.4, RFC 8141 §3.1): the parts of a URN that know no case in lower case.
+pub(crate) fn urn_key(urn: &str) -> Box<str> {
+    let folded = match urn.get(..9) {
+        Some(start) if start.eq_ignore_ascii_case("urn:uuid:") => urn.len(),
+        _ => match urn.get(..4) {
+            Some(start) if start.eq_ignore_ascii_case("urn:") => urn[4..].find(':').map_or(urn.len(), |at| at + 4),
+            _ => 0,
+        },
+    };
+    let (folded, exact) = urn.split_at(folded);
+    let mut key = folded.to_ascii_lowercase();
+    key.push_str(exact);
     key.into()
 }
 
@@ -102,10 +123,19 @@ mod tests {
             ("sip:alice@example.com", "sips:alice@example.com"),
             ("sip:alice@example.com", "sip:alice@example.com:5060"),
             ("sip:alice@example.com;gr=1", "sip:alice@example.com;gr=2"),
+            ("sip:alice@example.com;gr=1", "sip:alice@example.com"),
             ("not a uri", "not  a uri"),
         ] {
             assert!(!one_service(a, b), "{a} != {b}");
         }
+    }
+
+    #[test]
+    fn device_ids_of_rfc_8141_section_3_1() {
+        assert_eq!(urn_key("URN:UUID:ABC"), urn_key("urn:uuid:abc"));
+        assert_eq!(urn_key("URN:Esn:Ab"), urn_key("urn:esn:Ab"));
+        assert_ne!(urn_key("urn:esn:Ab"), urn_key("urn:esn:ab"));
+        assert_ne!(urn_key("mac:A"), urn_key("mac:a"));
     }
 
     #[test]

@@ -69,11 +69,19 @@ impl Document {
     }
 
     pub(crate) fn slice(&self, span: Span) -> &str {
-        &self.text[span.start as usize..span.end as usize]
+        &self.text[span.range()]
     }
 
-    pub(crate) fn namespace(&self, index: u16) -> &str {
-        &self.namespaces[usize::from(index)]
+    pub(crate) fn namespace(&self, index: u32) -> &str {
+        &self.namespaces[index as usize]
+    }
+
+    pub(crate) fn needs(&self, child: &Child) -> &[Need] {
+        &self.needs[child.needs.0 as usize..child.needs.1 as usize]
+    }
+
+    pub(crate) fn ids(&self, child: &Child) -> &[Span] {
+        &self.ids[child.ids.0 as usize..child.ids.1 as usize]
     }
 
     pub(crate) fn occurrences(&self, kind: Kind) -> &[Occurrence] {
@@ -109,10 +117,14 @@ impl Span {
         let narrow = |n: usize| u32::try_from(n).expect("a document is shorter than 4 GiB");
         Self { start: narrow(start), end: narrow(end) }
     }
+
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
 /// What an occurrence describes (RFC 4479 §3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Tuple,
     Person,
@@ -127,7 +139,7 @@ pub(crate) struct Occurrence {
     /// What is equal for all occurrences of one thing: of a tuple a coarse form of the contact (see `contact::key`),
     /// of a device its URN, of a person nothing. `None`: it stands for itself alone.
     pub(crate) key: Option<Box<str>>,
-    /// What keeps apart things of one key: class and relationship. Compared exactly.
+    /// What keeps apart things of one key: class (RFC 4480 §3.3) and, of tuples, relationship (§3.9). Compared exactly.
     pub(crate) variant: Box<str>,
     pub(crate) contact: Option<Contact>,
     pub(crate) timestamp: Option<Timestamp>,
@@ -167,9 +179,11 @@ pub(crate) enum Owner {
 /// An attribute that the schema does not know, on an element that the compositor writes itself.
 pub(crate) struct Attribute {
     pub(crate) owner: Owner,
-    pub(crate) namespace: u16,
+    pub(crate) namespace: u32,
+    /// As in the source: a wish, not a promise. Empty if `namespace` is none.
     pub(crate) prefix: Box<str>,
     pub(crate) local: Box<str>,
+    /// Decoded.
     pub(crate) value: Box<str>,
 }
 
@@ -200,7 +214,7 @@ pub(crate) struct Child {
     pub(crate) rule: Rule,
     /// It yields to any other of its name: `<unknown/>` (RFC 4480 §3.2), a `basic` that is neither open nor closed.
     pub(crate) weak: bool,
-    pub(crate) namespace: u16,
+    pub(crate) namespace: u32,
     /// From `<` to the end of the end tag.
     pub(crate) span: Span,
     /// Local name in the start tag; declarations are inserted behind it.
@@ -223,5 +237,5 @@ pub(crate) struct Child {
 pub(crate) struct Need {
     /// Empty for the default namespace.
     pub(crate) prefix: Span,
-    pub(crate) namespace: u16,
+    pub(crate) namespace: u32,
 }

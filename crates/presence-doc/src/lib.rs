@@ -5,6 +5,7 @@ mod compose;
 mod contact;
 mod document;
 mod error;
+mod fragment;
 mod group;
 mod ids;
 mod input;
@@ -16,7 +17,7 @@ mod scan;
 mod synthetic;
 mod write;
 
-pub use compose::{Compositor, SKEW_MS, compose, compose_explained};
+pub use compose::{SKEW_MS, compose, compose_explained};
 pub use document::{Document, DocumentLimits};
 pub use error::Error;
 pub use input::{Composed, Composition, Input, InputKind, UnknownComposition};

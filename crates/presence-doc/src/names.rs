@@ -11,6 +11,21 @@ pub(crate) const TIMED_STATUS: &str = "urn:ietf:params:xml:ns:pidf:timed-status"
 /// Bound to the prefix `xml` without declaration.
 pub(crate) const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
+/// Hints about where schemas are; see XML Schema part 1 §2.6.
+pub(crate) const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";
+
+/// The prefix that the compositor writes a namespace with; `None` for those that it leaves as they are.
+pub(crate) fn canonical_prefix(namespace: &str) -> Option<&'static str> {
+    match namespace {
+        PIDF => Some(""),
+        DATA_MODEL => Some(DATA_MODEL_PREFIX),
+        _ => None,
+    }
+}
+
+/// Always bound to [`DATA_MODEL`] where a composed document binds it at its root.
+pub(crate) const DATA_MODEL_PREFIX: &str = "dm";
+
 /// Whether the element takes `from` and `until` (RFC 4480 Table 1, RFC 4481 §3).
 pub(crate) fn takes_range(namespace: &str, local: &str) -> bool {
     match namespace {

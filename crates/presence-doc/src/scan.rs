@@ -125,6 +125,30 @@ fn start_tag(text: &str, start: usize) -> Result<(usize, bool), Error> {
     Ok((text.len() - start, false))
 }
 
+/// The prefixes that a start tag declares, `""` for the default namespace. The tag is known to be well-formed.
+pub(crate) fn declarations(tag: &str) -> impl Iterator<Item = &str> {
+    let mut rest = tag.find(is_space).map_or("", |at| &tag[at..]);
+    std::iter::from_fn(move || {
+        loop {
+            rest = rest.trim_start_matches(is_space);
+            if rest.starts_with(['>', '/']) {
+                return None;
+            }
+            let equals = rest.find('=')?;
+            let name = rest[..equals].trim_end_matches(is_space);
+            let value = rest[equals + 1..].trim_start_matches(is_space);
+            let quote = value.chars().next()?;
+            let end = value.get(1..)?.find(quote)? + 2;
+            rest = &value[end..];
+            match name.strip_prefix("xmlns") {
+                Some("") => return Some(""),
+                Some(prefixed) if prefixed.starts_with(':') => return Some(&prefixed[1..]),
+                _ => {}
+            }
+        }
+    })
+}
+
 pub(crate) fn ill_formed(text: &str, at: usize, reason: &str) -> Error {
     let before = &text.as_bytes()[..at.min(text.len())];
     let line_at = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);

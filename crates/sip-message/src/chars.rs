@@ -20,6 +20,7 @@ pub(crate) const PARAM_VALUE: u8 = 1 << 7;
 
 const CLASSES: [u8; 256] = classes();
 
+#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which checks it
 const fn classes() -> [u8; 256] {
     let mut table = [0u8; 256];
     let mut c = 0usize;
@@ -108,12 +109,6 @@ pub(crate) fn trim_end(mut octets: &[u8]) -> &[u8] {
     octets
 }
 
-/// Without the line end.
-pub(crate) fn trim_end_of_line(line: &[u8]) -> &[u8] {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    line.strip_suffix(b"\r").unwrap_or(line)
-}
-
 /// The value of `1*DIGIT`; `None` if it is something else. Beyond 2^32-1: `Some(u64::MAX)` at the latest, never wrapped.
 pub(crate) fn digits(octets: &[u8]) -> Option<u64> {
     if octets.is_empty() {
@@ -170,6 +165,10 @@ impl Span {
     #[inline]
     pub(crate) fn within(self, of: &str) -> &str {
         of.get(self.start as usize..self.end as usize).unwrap_or("")
+    }
+
+    pub(crate) const fn len(self) -> usize {
+        self.end.saturating_sub(self.start) as usize
     }
 
     pub(crate) const fn is_empty(self) -> bool {

@@ -143,18 +143,28 @@ impl<'m> Edit<'m> {
         self.resolve_pops();
         self.changes.sort_by_key(|c| (c.at.start, c.at.end, u16::MAX - c.rank));
         let octets = self.message.bytes();
-        let end = self.message.body_span().end as usize;
-        let added: usize = self.changes.iter().map(|c| (c.text.end - c.text.start) as usize).sum();
-        let mut out = Vec::with_capacity(end + added);
-        let mut at = 0usize;
-        for change in &self.changes {
-            let start = (change.at.start as usize).max(at);
-            out.extend_from_slice(Span::new(at, start).octets(octets));
-            out.extend_from_slice(change.text.octets(self.scratch.as_bytes()));
-            at = (change.at.end as usize).max(start);
+        // Exact, so that the buffer becomes `Bytes` as it is.
+        let length = self.pieces().map(|(kept, text)| kept.len() + text.len()).sum();
+        let mut out = Vec::with_capacity(length);
+        for (kept, text) in self.pieces() {
+            out.extend_from_slice(kept.octets(octets));
+            out.extend_from_slice(text.octets(self.scratch.as_bytes()));
         }
-        out.extend_from_slice(Span::new(at, end).octets(octets));
         out.into()
+    }
+
+    /// What is written, in order: octets that stay, then text of a change.
+    fn pieces(&self) -> impl Iterator<Item = (Span, Span)> {
+        let end = Span { start: self.message.body_span().end, end: self.message.body_span().end };
+        let last = Change { at: end, text: Span::default(), rank: 0 };
+        let mut at = 0;
+        self.changes.iter().copied().chain([last]).map(move |change| {
+            // A change within what another one removed keeps its text only.
+            let start = change.at.start.max(at);
+            let kept = Span { start: at, end: start };
+            at = change.at.end.max(start);
+            (kept, change.text)
+        })
     }
 
     fn fields(&self, name: HeaderName) -> impl Iterator<Item = &'m Field> + use<'m> {

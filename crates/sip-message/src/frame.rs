@@ -168,6 +168,7 @@ impl StreamFramer {
 }
 
 /// What stands at the front of the stream.
+#[allow(clippy::large_enum_variant)] // it is matched at once, never stored
 enum Front {
     KeepAlive(Framed),
     Incomplete,

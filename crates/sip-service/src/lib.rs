@@ -16,6 +16,6 @@ pub use domains::{Domain, Domains};
 pub use endpoint::{Endpoint, EndpointConfig, TransactionUser, Unsent};
 pub use flow::{Connection, Flow, Hop};
 pub use location::{Target, TargetSet};
-pub use metrics::{DomainRequests, Metrics};
+pub use metrics::{DROPPED, DomainRequests, Metrics, REQUESTS, RESPONSES};
 pub use network::{LocateError, Network, Unreachable};
 pub use server::{Answered, CancelUser, Identity, Rescue, ServerTransaction, SipRequest};

@@ -89,6 +89,7 @@ const SAME_LENGTH: usize = 8;
 /// Names by length: a name is compared with a handful at most.
 static BY_LENGTH: [[HeaderName; SAME_LENGTH]; LENGTHS] = by_length();
 
+#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which checks it
 const fn by_length() -> [[HeaderName; SAME_LENGTH]; LENGTHS] {
     let mut table = [[HeaderName::Other; SAME_LENGTH]; LENGTHS];
     let mut filled = [0usize; LENGTHS];

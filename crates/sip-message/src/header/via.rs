@@ -35,7 +35,7 @@ impl ViaParts {
         let mut cursor = Cursor::new(octets, span.start as usize, span.end as usize);
         let none = |what| (what, None);
         cursor.skip_lws();
-        let protocol = sent_protocol(&mut cursor).map_err(none)?;
+        let (protocol, is_sip_2) = sent_protocol(&mut cursor).map_err(none)?;
         if !cursor.peek().is_some_and(chars::is_lws) {
             return Err(none("white space before sent-by"));
         }
@@ -52,7 +52,8 @@ impl ViaParts {
         }
         let parts = Self { protocol, host, port, params: Span::new(cursor.end(), cursor.end()) };
         match params::check(&mut cursor) {
-            Ok(params) => Ok(Self { params, ..parts }),
+            Ok(params) if is_sip_2 => Ok(Self { params, ..parts }),
+            Ok(params) => Err((PROTOCOL, Some(Self { params, ..parts }))),
             Err(what) => Err((what, Some(parts))),
         }
     }
@@ -72,23 +73,27 @@ impl ViaParts {
     }
 }
 
-/// `protocol-name SLASH protocol-version SLASH transport`; white space may stand around the slashes.
-fn sent_protocol(cursor: &mut Cursor<'_>) -> Result<Span, &'static str> {
-    const WHAT: &str = "SIP/2.0/ and a transport";
+const PROTOCOL: &str = "SIP/2.0/ and a transport";
+
+/// `protocol-name SLASH protocol-version SLASH transport`, white space allowed around the slashes: the transport, and
+/// whether the rest is `SIP/2.0`.
+fn sent_protocol(cursor: &mut Cursor<'_>) -> Result<(Span, bool), &'static str> {
     let name = cursor.take(chars::TOKEN);
-    let name_is_sip = cursor.rest_of(name).eq_ignore_ascii_case(b"SIP");
     slash(cursor)?;
     let version = cursor.take(chars::TOKEN);
-    let version_is_2 = cursor.rest_of(version) == b"2.0";
     slash(cursor)?;
     let transport = cursor.take(chars::TOKEN);
-    if name_is_sip && version_is_2 && !transport.is_empty() { Ok(transport) } else { Err(WHAT) }
+    if transport.is_empty() {
+        return Err(PROTOCOL);
+    }
+    let is_sip_2 = cursor.rest_of(name).eq_ignore_ascii_case(b"SIP") && cursor.rest_of(version) == b"2.0";
+    Ok((transport, is_sip_2))
 }
 
 fn slash(cursor: &mut Cursor<'_>) -> Result<(), &'static str> {
     cursor.skip_lws();
     if !cursor.eat(b'/') {
-        return Err("SIP/2.0/ and a transport");
+        return Err(PROTOCOL);
     }
     cursor.skip_lws();
     Ok(())
