@@ -1,2 +1,55 @@
-//! Chores of the repository.
-fn main() {}
+//! Chores of the repository: `cargo xtask …`.
+
+mod acceptance;
+mod bench;
+mod ci;
+mod coverage;
+mod shell;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the repository.")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// What CI runs: formatting, lints, docs, every test.
+    Ci,
+    /// Every test, those with real peers too; installs what they need when it can.
+    Test,
+    /// The black-box suite in raw SIP beside this checkout, against a release build.
+    Acceptance(acceptance::Options),
+    /// Measures a release build, beside kamailio where that is installed.
+    Bench(bench::Options),
+    /// Generates `docs/rfc-coverage.md` from the sections that tests cite.
+    Gen {
+        /// Changes nothing; fails if the file is not up to date.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().chore {
+        Chore::Ci => ci::run(),
+        Chore::Test => test::run(),
+        Chore::Acceptance(options) => acceptance::run(&options),
+        Chore::Bench(options) => bench::run(&options),
+        Chore::Gen { check } => coverage::generate(check),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

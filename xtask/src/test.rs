@@ -1,0 +1,14 @@
+//! Every test.
+
+use anyhow::Result;
+
+use crate::shell::{cargo, release_binary};
+use crate::tools::{self, BARESIP, SIPP, XMLLINT};
+
+/// Runs the workspace's own tests, then those that drive a release build with real peers.
+pub(crate) fn run() -> Result<()> {
+    tools::ensure(&[&SIPP, &BARESIP, &XMLLINT])?;
+    cargo(&["test", "--workspace", "--exclude", "peers", "--locked"], &[])?;
+    let rollcall = release_binary()?;
+    cargo(&["test", "--package", "peers", "--locked"], &[("ROLLCALL_BIN", rollcall.as_os_str())])
+}
