@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::document::{Child, Document, Rule, Slot};
+use crate::fragment::end_tag;
 
 /// What one source says in one place.
 #[derive(Clone, Copy)]
@@ -53,7 +54,12 @@ pub(crate) fn merge<'a>(layers: &[Layer<'a>]) -> Vec<Pick<'a>> {
     chosen.sort_by_key(|(candidate, _)| (candidate.child.slot, candidate.place()));
     chosen
         .into_iter()
-        .map(|(Candidate { source, document, child, .. }, displaced)| Pick { source, document, child, displaced })
+        .map(|(Candidate { source, document, child, .. }, displaced)| Pick {
+            source,
+            document,
+            child,
+            displaced,
+        })
         .collect()
 }
 
@@ -75,18 +81,16 @@ fn pick<'a>(layer: &Layer<'a>, child: &'a Child, displaced: Vec<usize>) -> Pick<
     Pick { source: layer.source, document: layer.document, child, displaced }
 }
 
-/// The text of an element behind its prefix: by it, with the namespace, two elements are the same or not.
+/// The text of an element from its local name on, without the end tag: what is left when its prefix does not count.
 fn inside<'a>(document: &'a Document, child: &Child) -> &'a str {
-    let from = child.local.range().start;
-    let end = child.span.range().end;
-    // The end tag repeats the prefix; the start tag's local name says the same.
-    let text = &document.text[from..end];
-    if child.rename { &text[..crate::fragment::end_tag(text, text.len())] } else { text }
+    let text = &document.text[child.local.range().start..child.span.range().end];
+    if text.ends_with("/>") { text } else { &text[..end_tag(text, text.len())] }
 }
 
-/// What makes two elements the same: namespace, text, and what the prefixes in it stand for.
+/// What makes two elements the same: namespace, text, and what the prefixes in it stand for. One that stands for the
+/// namespace of the element itself needs no mention: it is in the name, and in the text it is in both or in none.
 fn meaning<'a>(document: &'a Document, child: &Child) -> (&'a str, &'a str, Vec<(&'a str, &'a str)>) {
-    let bindings = document.needs(child).iter();
+    let bindings = document.needs(child).iter().filter(|need| need.namespace != child.namespace);
     let bindings = bindings.map(|need| (document.slice(need.prefix), document.namespace(need.namespace)));
     (document.namespace(child.namespace), inside(document, child), bindings.collect())
 }
@@ -127,7 +131,8 @@ impl<'a> Candidate<'a> {
 /// The newest layer that has a value gives all it has; `unknown` is a value only if nobody knows better.
 fn newest<'a>(same: &[Candidate<'a>], chosen: &mut Vec<(Candidate<'a>, Vec<usize>)>) {
     let Some(winner) = same.iter().find(|c| !c.child.weak).or(same.first()) else { return };
-    let mut displaced: Vec<usize> = same.iter().filter(|c| c.depth != winner.depth).map(|c| c.source).collect();
+    let mut displaced: Vec<usize> =
+        same.iter().filter(|c| c.depth != winner.depth).map(|c| c.source).collect();
     displaced.dedup();
     let winners = same.iter().filter(|c| c.depth == winner.depth && c.child.weak == winner.child.weak);
     chosen.extend(winners.map(|c| (*c, displaced.clone())));
@@ -138,9 +143,9 @@ fn ranges<'a>(same: &[Candidate<'a>], chosen: &mut Vec<(Candidate<'a>, Vec<usize
     let first = chosen.len();
     let (strong, weak) = (same.iter().filter(|c| !c.child.weak), same.iter().filter(|c| c.child.weak));
     for candidate in strong.chain(weak) {
-        let rival = chosen[first..]
-            .iter_mut()
-            .find(|(kept, _)| kept.depth != candidate.depth && overlaps(&kept.child.rule, &candidate.child.rule));
+        let rival = chosen[first..].iter_mut().find(|(kept, _)| {
+            kept.depth != candidate.depth && overlaps(&kept.child.rule, &candidate.child.rule)
+        });
         match rival {
             Some((_, displaced)) => displaced.push(candidate.source),
             None => chosen.push((*candidate, Vec::new())),

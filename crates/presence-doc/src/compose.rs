@@ -29,11 +29,22 @@ pub fn compose(entity: &str, inputs: &[Input<'_>], policy: Composition, now_unix
 }
 
 /// Like [`compose`], and tells of each element where it came from and what it displaced.
-pub fn compose_explained(entity: &str, inputs: &[Input<'_>], policy: Composition, now_unix_ms: i64) -> Composed {
+pub fn compose_explained(
+    entity: &str,
+    inputs: &[Input<'_>],
+    policy: Composition,
+    now_unix_ms: i64,
+) -> Composed {
     composed(entity, inputs, policy, now_unix_ms, true)
 }
 
-fn composed(entity: &str, inputs: &[Input<'_>], policy: Composition, now_unix_ms: i64, explained: bool) -> Composed {
+fn composed(
+    entity: &str,
+    inputs: &[Input<'_>],
+    policy: Composition,
+    now_unix_ms: i64,
+    explained: bool,
+) -> Composed {
     let sources = ordered(inputs);
     let tuples = groups(&sources, Kind::Tuple, policy);
     let persons = groups(&sources, Kind::Person, policy);
@@ -56,7 +67,8 @@ fn composed(entity: &str, inputs: &[Input<'_>], policy: Composition, now_unix_ms
 
     let attributes = newest_attributes(
         Owner::Itself,
-        newest_first(&sources).map(|source| (sources[source].document, &sources[source].document.attributes[..])),
+        newest_first(&sources)
+            .map(|source| (sources[source].document, &sources[source].document.attributes[..])),
     );
     let body = run.writer.finish(entity, &attributes);
     Composed { body, explanation: run.explanation.unwrap_or_default() }
@@ -173,7 +185,12 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Writes notes or extensions that stand beside the tuples.
-    fn below_root(&mut self, element: Element, policy: Composition, of: impl Fn(&'a Document) -> &'a [Child]) {
+    fn below_root(
+        &mut self,
+        element: Element,
+        policy: Composition,
+        of: impl Fn(&'a Document) -> &'a [Child],
+    ) {
         let sources = self.sources;
         let layer = |source: usize| {
             let document = sources[source].document;

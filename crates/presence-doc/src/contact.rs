@@ -41,7 +41,9 @@ pub(crate) fn urn_key(urn: &str) -> Box<str> {
     let folded = match urn.get(..9) {
         Some(start) if start.eq_ignore_ascii_case("urn:uuid:") => urn.len(),
         _ => match urn.get(..4) {
-            Some(start) if start.eq_ignore_ascii_case("urn:") => urn[4..].find(':').map_or(urn.len(), |at| at + 4),
+            Some(start) if start.eq_ignore_ascii_case("urn:") => {
+                urn[4..].find(':').map_or(urn.len(), |at| at + 4)
+            }
             _ => 0,
         },
     };

@@ -7,9 +7,9 @@ use roxmltree::Node;
 
 use crate::Error;
 use crate::document::{Child, Need, Rule, Slot, Span};
-use crate::names::{XML, canonical_prefix, has_ids, is_space};
+use crate::names::{XML, canonical_prefix, has_ids};
 use crate::read::{elements, name};
-use crate::scan::{ATTRIBUTES_MAX, declarations};
+use crate::scan::{ATTRIBUTES_MAX, declarations, name_at};
 
 /// What an element is to its parent.
 pub(crate) struct Role<'a> {
@@ -161,8 +161,7 @@ impl<'a> Fragments<'a> {
 
 /// The name in the start tag that a text begins with.
 fn tag_name(source: &str) -> &str {
-    let name = source.strip_prefix('<').unwrap_or(source);
-    name.split(|c| is_space(c) || matches!(c, '/' | '>')).next().unwrap_or_default()
+    name_at(source.strip_prefix('<').unwrap_or(source))
 }
 
 /// Where the end tag that ends at `end` begins.

@@ -1,5 +1,6 @@
 //! Which occurrences are of one thing: a service, the person, a device (RFC 4479 §3.5), and which of them is newer.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use crate::document::{Document, Kind, Occurrence};
@@ -64,7 +65,8 @@ impl<'a> Group<'a> {
 
 /// All occurrences of a kind, grouped; groups stand in the order of their first member.
 pub(crate) fn groups<'a>(sources: &[&Input<'a>], kind: Kind, policy: Composition) -> Vec<Group<'a>> {
-    let mut grouping = Grouping { groups: Vec::new(), alike: HashMap::new(), same: HashMap::new(), spoken: HashMap::new() };
+    let mut grouping =
+        Grouping { groups: Vec::new(), alike: HashMap::new(), same: HashMap::new(), spoken: HashMap::new() };
     for (source, input) in sources.iter().enumerate() {
         for (position, occurrence) in input.document.occurrences(kind).iter().enumerate() {
             let member = member(source, input, position, occurrence);
@@ -75,7 +77,7 @@ pub(crate) fn groups<'a>(sources: &[&Input<'a>], kind: Kind, policy: Composition
         }
     }
     for group in &mut grouping.groups {
-        group.members.sort_by(|a, b| b.rank.cmp(&a.rank));
+        group.members.sort_by_key(|member| Reverse(member.rank));
     }
     grouping.groups
 }
@@ -126,7 +128,8 @@ impl<'a> Grouping<'a> {
             }
         }
         let known = self.same.get(&(text, variant)).copied();
-        let known = known.or_else(|| self.alike.get(&(key, variant)).and_then(|groups| self.equal(groups, text)));
+        let known =
+            known.or_else(|| self.alike.get(&(key, variant)).and_then(|groups| self.equal(groups, text)));
         let index = match known {
             Some(index) => {
                 self.groups[index].members.push(member);

@@ -19,15 +19,17 @@ impl<'a> Ids<'a> {
     /// Gives each group an id: that of its newest member if nobody has it, else a derived one. Who has an id of its own
     /// comes first, so that deriving never takes one away.
     pub(crate) fn name(&mut self, groups: &[Group<'a>]) -> Vec<Cow<'a, str>> {
-        let own = |group: &Group<'a>| Cow::Borrowed(&*group.newest().occurrence.id);
-        let kept: Vec<bool> = groups.iter().map(|group| self.keep(&own(group))).collect();
+        let own = |group: &Group<'a>| -> &'a str { &group.newest().occurrence.id };
+        let kept: Vec<bool> = groups.iter().map(|group| self.keep(own(group))).collect();
         let named = groups.iter().zip(kept);
-        named.map(|(group, kept)| if kept { own(group) } else { self.derive_for(group).into() }).collect()
+        named
+            .map(|(group, kept)| if kept { own(group).into() } else { self.derive_for(group).into() })
+            .collect()
     }
 
     /// Takes an id as it is, if it can be had.
-    pub(crate) fn keep(&mut self, id: &Cow<'a, str>) -> bool {
-        is_ncname(id) && self.taken.insert(id.clone())
+    pub(crate) fn keep(&mut self, id: &'a str) -> bool {
+        is_ncname(id) && self.taken.insert(id.into())
     }
 
     fn derive_for(&mut self, group: &Group<'a>) -> String {
@@ -87,8 +89,9 @@ mod tests {
     fn derived_ids_are_new_and_repeatable() {
         let run = || {
             let mut ids = Ids::default();
-            assert!(ids.keep(&"t1".into()) && !ids.keep(&"t1".into()) && !ids.keep(&"alice@example.test".into()));
-            let given: Vec<String> = ["t1", "t1", "1", ""].iter().map(|wish| ids.derive("t", wish, &["sip:a@b"])).collect();
+            assert!(ids.keep("t1") && !ids.keep("t1") && !ids.keep("alice@example.test"));
+            let given: Vec<String> =
+                ["t1", "t1", "1", ""].iter().map(|wish| ids.derive("t", wish, &["sip:a@b"])).collect();
             assert!(given.iter().all(|id| is_ncname(id)), "{given:?}");
             assert_eq!(given.iter().collect::<HashSet<_>>().len(), 4, "{given:?}");
             given

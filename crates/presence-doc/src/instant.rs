@@ -20,7 +20,8 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
         None => (time, 0),
     };
     let mut time = time.split(':');
-    let (hour, minute, second) = (digits(time.next()?, 2)?, digits(time.next()?, 2)?, digits(time.next()?, 2)?);
+    let (hour, minute, second) =
+        (digits(time.next()?, 2)?, digits(time.next()?, 2)?, digits(time.next()?, 2)?);
     if time.next().is_some() || hour > 24 || minute > 59 || second > 60 {
         return None;
     }
@@ -83,7 +84,12 @@ mod tests {
     fn instants_not_strings() {
         // RFC 3863 §4.1.7: one instant in three spellings.
         let noon = parse("2026-01-05T12:00:00Z").expect("valid");
-        for same in ["2026-01-05T17:00:00+05:00", "2026-01-05T12:00:00.000Z", "2026-01-05T12:00:00", "2026-01-05T06:30:00-05:30"] {
+        for same in [
+            "2026-01-05T17:00:00+05:00",
+            "2026-01-05T12:00:00.000Z",
+            "2026-01-05T12:00:00",
+            "2026-01-05T06:30:00-05:30",
+        ] {
             assert_eq!(parse(same), Some(noon), "{same}");
         }
         assert_eq!(parse("2026-01-05T12:00:00.5Z"), Some(noon + 500_000));
@@ -97,10 +103,24 @@ mod tests {
     #[test]
     fn what_the_schema_refuses_says_nothing() {
         for bad in [
-            "", "now", "2026-01-05", "2026-01-05 12:00:00Z", "2026-01-05t12:00:00z", "2026-1-5T12:00:00Z",
-            "2026-02-30T12:00:00Z", "2026-13-01T12:00:00Z", "2026-01-05T25:00:00Z", "2026-01-05T24:00:01Z",
-            "2026-01-05T12:60:00Z", "2026-01-05T12:00Z", "2026-01-05T12:00:00.Z", "2026-01-05T12:00:00+15:00",
-            "2026-01-05T12:00:00+0500", "2026-01-05T12:00:00+", "2026-01-05T12:00:00Z[Europe/Rome]", "12026-01-05T12:00:00Z",
+            "",
+            "now",
+            "2026-01-05",
+            "2026-01-05 12:00:00Z",
+            "2026-01-05t12:00:00z",
+            "2026-1-5T12:00:00Z",
+            "2026-02-30T12:00:00Z",
+            "2026-13-01T12:00:00Z",
+            "2026-01-05T25:00:00Z",
+            "2026-01-05T24:00:01Z",
+            "2026-01-05T12:60:00Z",
+            "2026-01-05T12:00Z",
+            "2026-01-05T12:00:00.Z",
+            "2026-01-05T12:00:00+15:00",
+            "2026-01-05T12:00:00+0500",
+            "2026-01-05T12:00:00+",
+            "2026-01-05T12:00:00Z[Europe/Rome]",
+            "12026-01-05T12:00:00Z",
         ] {
             assert_eq!(parse(bad), None, "{bad}");
         }

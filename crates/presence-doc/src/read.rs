@@ -10,14 +10,15 @@ use crate::{DocumentLimits, Error, instant, scan};
 
 /// Reads a text that [`scan::check`] let pass.
 pub(crate) fn document(text: &str, limits: &DocumentLimits) -> Result<Document, Error> {
-    let options = ParsingOptions { allow_dtd: false, nodes_limit: limits.nodes_max, ..ParsingOptions::default() };
+    let options =
+        ParsingOptions { allow_dtd: false, nodes_limit: limits.nodes_max, ..ParsingOptions::default() };
     let tree = roxmltree::Document::parse_with_options(text, options).map_err(|e| refusal(&e, limits))?;
     let root = tree.root_element();
     let (namespace, name) = name(root);
     if (namespace, name) != (PIDF, "presence") {
         return Err(Error::WrongRoot { namespace: namespace.to_owned(), name: name.to_owned() });
     }
-    let entity = root.attribute("entity").unwrap_or_default().trim_matches(is_space);
+    let entity = plain(root, "entity").unwrap_or_default().trim_matches(is_space);
     if entity.is_empty() {
         return Err(Error::NoEntity);
     }
@@ -61,11 +62,16 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn occurrence(&mut self, kind: Kind, node: Node<'a, 'a>, lang: Option<&'a str>) -> Result<Occurrence, Error> {
+    fn occurrence(
+        &mut self,
+        kind: Kind,
+        node: Node<'a, 'a>,
+        lang: Option<&'a str>,
+    ) -> Result<Occurrence, Error> {
         let lang = node.attribute((XML, "lang")).or(lang);
         let mut one = Occurrence {
             kind,
-            id: node.attribute("id").unwrap_or_default().trim_matches(is_space).into(),
+            id: plain(node, "id").unwrap_or_default().trim_matches(is_space).into(),
             key: (kind == Kind::Person).then(Box::default),
             variant: Box::default(),
             contact: None,
@@ -124,13 +130,19 @@ impl<'a> Reader<'a> {
         }
         // RFC 4480 §3.9: the default of a relationship is "self".
         let relationship = relationship.filter(|relation| relation != SELF).unwrap_or_default();
-        one.variant = if relationship.is_empty() { class.into() } else { format!("{class}\n{relationship}").into() };
+        one.variant =
+            if relationship.is_empty() { class.into() } else { format!("{class}\n{relationship}").into() };
         one.children.sort_by_key(|child| child.slot);
         Ok(one)
     }
 
     /// RFC 3863 §4.1.4.
-    fn status(&mut self, node: Node<'a, 'a>, lang: Option<&'a str>, one: &mut Occurrence) -> Result<(), Error> {
+    fn status(
+        &mut self,
+        node: Node<'a, 'a>,
+        lang: Option<&'a str>,
+        one: &mut Occurrence,
+    ) -> Result<(), Error> {
         let lang = node.attribute((XML, "lang")).or(lang);
         self.attributes(node, Owner::Status, "", &mut one.attributes);
         for child in elements(node) {
@@ -157,9 +169,10 @@ impl<'a> Reader<'a> {
         if one.contact.is_some() || uri.is_empty() {
             return;
         }
-        let priority = node.attribute("priority").map(|text| text.trim_matches(is_space));
+        let priority = plain(node, "priority").map(|text| text.trim_matches(is_space));
         one.key = Some(key(uri));
-        one.contact = Some(Contact { uri: uri.into(), priority: priority.filter(|p| is_priority(p)).map(Box::from) });
+        one.contact =
+            Some(Contact { uri: uri.into(), priority: priority.filter(|p| is_priority(p)).map(Box::from) });
         self.attributes(node, Owner::Contact, "priority", &mut one.attributes);
     }
 
@@ -194,6 +207,11 @@ pub(crate) fn name<'a>(node: Node<'a, 'a>) -> (&'a str, &'a str) {
     (node.tag_name().namespace().unwrap_or_default(), node.tag_name().name())
 }
 
+/// An attribute without namespace. roxmltree's `attribute("a")` would take `x:a`, too.
+fn plain<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
+    node.attributes().find(|a| a.namespace().is_none() && a.name() == name).map(|a| a.value())
+}
+
 pub(crate) fn elements<'a>(node: Node<'a, 'a>) -> impl Iterator<Item = Node<'a, 'a>> {
     node.children().filter(|child| child.is_element())
 }
@@ -206,7 +224,7 @@ fn text(node: Node<'_, '_>) -> String {
 /// When an element is valid, if it says so: `from` and `until` of RFC 4480 §3.1 and RFC 4481 §3. What does not follow
 /// the schema is no bound.
 fn range(namespace: &str, local: &str, node: Node<'_, '_>) -> Option<Rule> {
-    let (from, until) = (node.attribute("from"), node.attribute("until"));
+    let (from, until) = (plain(node, "from"), plain(node, "until"));
     if !takes_range(namespace, local) || (from, until) == (None, None) {
         return None;
     }
@@ -216,7 +234,8 @@ fn range(namespace: &str, local: &str, node: Node<'_, '_>) -> Option<Rule> {
 
 /// Whether an RPID element says that its value is unknown, which is less than any value.
 fn is_unknown(node: Node<'_, '_>) -> bool {
-    node.has_tag_name((RPID, node.tag_name().name())) && node.children().any(|c| c.has_tag_name((RPID, "unknown")))
+    node.has_tag_name((RPID, node.tag_name().name()))
+        && node.children().any(|c| c.has_tag_name((RPID, "unknown")))
 }
 
 const SELF: &str = "{urn:ietf:params:xml:ns:pidf:rpid}self";
@@ -241,7 +260,9 @@ fn refusal(error: &roxmltree::Error, limits: &DocumentLimits) -> Error {
         roxmltree::Error::DtdDetected => Error::Dtd,
         other => {
             let at = other.pos();
-            Error::NotWellFormed { line: at.row, column: at.col, reason: other.to_string() }
+            let (reason, place) = (other.to_string(), format!(" at {at}"));
+            let reason = reason.strip_suffix(&place).unwrap_or(&reason).to_owned();
+            Error::NotWellFormed { line: at.row, column: at.col, reason }
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use memchr::{memchr, memchr2, memmem};
 
-use crate::names::{is_space, is_xml_char};
+use crate::names::{is_ncname, is_qname, is_space, is_xml_char};
 use crate::{DocumentLimits, Error};
 
 /// Attributes (declarations of namespaces included) of one element, and prefixes in scope at one element. Duplicate
@@ -28,11 +28,14 @@ pub(crate) fn check(text: &str, limits: &DocumentLimits) -> Result<(), Error> {
         } else if rest.starts_with("<![CDATA[") {
             block(rest, 9, "]]>")
         } else if rest.starts_with("<?") {
-            block(rest, 2, "?>")
+            instruction(text, at)?
         } else if rest.starts_with("<!DOCTYPE") {
             return Err(Error::Dtd);
         } else if rest.starts_with("</") {
             depth = depth.saturating_sub(1);
+            if !is_qname(name_at(&rest[2..])) {
+                return Err(ill_formed(text, at, "not the name of an element"));
+            }
             2
         } else {
             depth += 1;
@@ -63,12 +66,28 @@ fn encoding(text: &str) -> Result<(), Error> {
     }
 }
 
-/// Length of a comment, CDATA section or processing instruction; all that is left if it does not end.
+/// Length of a comment, CDATA section or the like; all that is left if it does not end.
 fn block(rest: &str, skip: usize, end: &str) -> usize {
     match rest.as_bytes().get(skip..).and_then(|inside| memmem::find(inside, end.as_bytes())) {
         Some(found) => skip + found + end.len(),
         None => rest.len(),
     }
+}
+
+/// Length of a processing instruction. XML 1.0 §2.6 reserves the target `xml`: it is the declaration, which is at the
+/// start, after a byte order mark at most.
+fn instruction(text: &str, at: usize) -> Result<usize, Error> {
+    let rest = &text[at..];
+    let is_reserved = rest.get(2..5).is_some_and(|target| target.eq_ignore_ascii_case("xml"))
+        && rest.get(5..).is_some_and(|rest| rest.starts_with(|c| is_space(c) || c == '?'));
+    if is_reserved && !matches!(&text[..at], "" | "\u{FEFF}") {
+        return Err(ill_formed(text, at, "XML declaration behind the start of the document"));
+    }
+    let target = rest[2..].split(|c| is_space(c) || c == '?').next().unwrap_or_default();
+    if !is_ncname(target) {
+        return Err(ill_formed(text, at, "not the target of a processing instruction"));
+    }
+    Ok(block(rest, 2, "?>"))
 }
 
 /// Length of a reference. A character reference must name a character of XML 1.0 §2.2: so no control character can
@@ -87,13 +106,20 @@ fn reference(text: &str, at: usize) -> Result<usize, Error> {
     }
 }
 
+/// The name that a text starts with.
+pub(crate) fn name_at(text: &str) -> &str {
+    text.split(|c| is_space(c) || matches!(c, '/' | '>')).next().unwrap_or_default()
+}
+
 /// Length of a start tag, and whether it is that of an empty element.
 fn start_tag(text: &str, start: usize) -> Result<(usize, bool), Error> {
     let bytes = text.as_bytes();
     let mut at = start + 1;
     let mut attributes = 0;
-    // The name of the attribute that is being read starts here.
-    let mut name_at = at;
+    let mut has_default = false;
+    if !is_qname(name_at(&text[at..])) {
+        return Err(ill_formed(text, start, "not the name of an element"));
+    }
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b'>' => return Ok((at + 1 - start, bytes.get(at - 1) == Some(&b'/'))),
@@ -104,8 +130,16 @@ fn start_tag(text: &str, start: usize) -> Result<(usize, bool), Error> {
                 if attributes > ATTRIBUTES_MAX {
                     return Err(Error::TooManyAttributes { max: ATTRIBUTES_MAX });
                 }
-                if length == 0 && text[name_at..at].starts_with("xmlns:") {
+                let name = text[start..at].trim_end_matches(|c| is_space(c) || c == '=');
+                let name = name.rsplit(is_space).next().unwrap_or_default();
+                if !is_qname(name) {
+                    return Err(ill_formed(text, at, "not the name of an attribute"));
+                }
+                if length == 0 && name.starts_with("xmlns:") {
                     return Err(ill_formed(text, at, "a prefix cannot be undeclared"));
+                }
+                if name == "xmlns" && std::mem::replace(&mut has_default, true) {
+                    return Err(ill_formed(text, at, "two default namespaces"));
                 }
                 let mut inside = at + 1;
                 while let Some(found) = memchr(b'&', &bytes[inside..end]) {
@@ -117,7 +151,6 @@ fn start_tag(text: &str, start: usize) -> Result<(usize, bool), Error> {
                     Some(_) => return Err(ill_formed(text, end + 1, "no space between attributes")),
                 }
             }
-            b' ' | b'\t' | b'\r' | b'\n' if bytes.get(at + 1) != Some(&b'=') => name_at = at + 1,
             _ => {}
         }
         at += 1;
@@ -127,7 +160,7 @@ fn start_tag(text: &str, start: usize) -> Result<(usize, bool), Error> {
 
 /// The prefixes that a start tag declares, `""` for the default namespace. The tag is known to be well-formed.
 pub(crate) fn declarations(tag: &str) -> impl Iterator<Item = &str> {
-    let mut rest = tag.find(is_space).map_or("", |at| &tag[at..]);
+    let mut rest = tag.trim_start_matches(|c| !is_space(c) && !matches!(c, '/' | '>'));
     std::iter::from_fn(move || {
         loop {
             rest = rest.trim_start_matches(is_space);
@@ -154,5 +187,9 @@ pub(crate) fn ill_formed(text: &str, at: usize, reason: &str) -> Error {
     let line_at = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
     let line = memchr::memchr_iter(b'\n', before).count() + 1;
     let clip = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Error::NotWellFormed { line: clip(line), column: clip(before.len() - line_at + 1), reason: reason.to_owned() }
+    Error::NotWellFormed {
+        line: clip(line),
+        column: clip(before.len() - line_at + 1),
+        reason: reason.to_owned(),
+    }
 }

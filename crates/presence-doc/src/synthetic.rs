@@ -14,7 +14,11 @@ pub fn synthetic(entity: &str, open: bool, now_unix_ms: i64) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.raw("<tuple");
     writer.attribute("id", &format!("t-{:016x}", hash.0));
-    writer.raw(if open { "><status><basic>open</basic></status>" } else { "><status><basic>closed</basic></status>" });
+    writer.raw(if open {
+        "><status><basic>open</basic></status>"
+    } else {
+        "><status><basic>closed</basic></status>"
+    });
     if open {
         writer.raw("<contact>");
         writer.text(entity);
@@ -32,7 +36,8 @@ mod tests {
 
     #[test]
     fn as_a_watcher_gets_it() {
-        let open = String::from_utf8(synthetic("sip:alice@example.test", true, 1_767_607_200_000)).expect("UTF-8");
+        let open =
+            String::from_utf8(synthetic("sip:alice@example.test", true, 1_767_607_200_000)).expect("UTF-8");
         assert_eq!(
             open,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
@@ -42,6 +47,9 @@ mod tests {
              </presence>\n"
         );
         let closed = String::from_utf8(synthetic("sip:alice@example.test", false, 0)).expect("UTF-8");
-        assert!(closed.contains("<basic>closed</basic></status><timestamp>1970-01-01T00:00:00Z<"), "{closed}");
+        assert!(
+            closed.contains("<basic>closed</basic></status><timestamp>1970-01-01T00:00:00Z<"),
+            "{closed}"
+        );
     }
 }

@@ -99,7 +99,11 @@ impl<'a> Writer<'a> {
         if let Some(lang) = &child.inherited_lang {
             self.attribute("xml:lang", lang);
         }
-        let end = if child.rename { end_tag(&document.text[..span.end], span.end).max(local.end) } else { span.end };
+        let end = if child.rename {
+            end_tag(&document.text[..span.end], span.end).max(local.end)
+        } else {
+            span.end
+        };
         let is_closed = child.rename && end < span.end;
         self.verbatim(document, local.end, end, document.ids(child), ids);
         if is_closed {
@@ -110,11 +114,18 @@ impl<'a> Writer<'a> {
     }
 
     /// Copies text, except for ids that are taken.
-    fn verbatim(&mut self, document: &'a Document, from: usize, to: usize, spans: &[Span], ids: &mut Ids<'a>) {
+    fn verbatim(
+        &mut self,
+        document: &'a Document,
+        from: usize,
+        to: usize,
+        spans: &[Span],
+        ids: &mut Ids<'a>,
+    ) {
         let mut at = from;
         for span in spans {
             let id = document.slice(*span).trim();
-            if !ids.keep(&Cow::Borrowed(id)) {
+            if !ids.keep(id) {
                 let range = span.range();
                 self.body.push_str(&document.text[at..range.start]);
                 self.body.push_str(&ids.derive("e", id, &[]));

@@ -80,11 +80,16 @@ fn judge(id: &str, body: &[u8], expect: &Value) {
     unique.dedup();
     assert_eq!(unique.len(), ids.len(), "{id}: {ids:?}");
 
-    for (list, namespace, name) in [("tuples", PIDF, "tuple"), ("persons", DM, "person"), ("devices", DM, "device")] {
-        let mut found: Vec<Node<'_, '_>> = root.children().filter(|n| n.has_tag_name((namespace, name))).collect();
+    for (list, namespace, name) in
+        [("tuples", PIDF, "tuple"), ("persons", DM, "person"), ("devices", DM, "device")]
+    {
+        let mut found: Vec<Node<'_, '_>> =
+            root.children().filter(|n| n.has_tag_name((namespace, name))).collect();
         for wanted in expect[list].as_array().expect("list") {
             let wanted = wanted.as_object().expect("properties");
-            let at = found.iter().position(|node| wanted.iter().all(|(key, value)| property(*node, key) == *value));
+            let at = found
+                .iter()
+                .position(|node| wanted.iter().all(|(key, value)| property(*node, key) == *value));
             found.remove(at.unwrap_or_else(|| panic!("{id}: no {name} {wanted:?} in\n{text}")));
         }
         assert!(found.is_empty(), "{id}: too many {name} in\n{text}");
@@ -93,7 +98,8 @@ fn judge(id: &str, body: &[u8], expect: &Value) {
 
 fn property(node: Node<'_, '_>, key: &str) -> Value {
     let child = |namespace: &str, name: &str| node.children().find(|n| n.has_tag_name((namespace, name)));
-    let said = |node: Option<Node<'_, '_>>| node.and_then(|n| n.text()).map_or(Value::Null, |text| json!(text));
+    let said =
+        |node: Option<Node<'_, '_>>| node.and_then(|n| n.text()).map_or(Value::Null, |text| json!(text));
     let names = |node: Node<'_, '_>| -> Vec<String> {
         node.children().filter(|n| n.is_element()).map(|n| n.tag_name().name().to_owned()).collect()
     };
@@ -103,8 +109,12 @@ fn property(node: Node<'_, '_>, key: &str) -> Value {
     let own = if node.tag_name().namespace() == Some(PIDF) { PIDF } else { DM };
     match key {
         "contact" => said(child(PIDF, "contact")),
-        "priority" => child(PIDF, "contact").and_then(|n| n.attribute("priority")).map_or(Value::Null, |p| json!(p)),
-        "basic" => said(child(PIDF, "status").and_then(|s| s.children().find(|n| n.has_tag_name((PIDF, "basic"))))),
+        "priority" => {
+            child(PIDF, "contact").and_then(|n| n.attribute("priority")).map_or(Value::Null, |p| json!(p))
+        }
+        "basic" => {
+            said(child(PIDF, "status").and_then(|s| s.children().find(|n| n.has_tag_name((PIDF, "basic")))))
+        }
         "timestamp" => said(child(own, "timestamp")),
         "deviceID" => said(child(DM, "deviceID")),
         "deviceIDs" => Value::Array(all(DM, "deviceID").into_iter().map(|n| said(Some(n))).collect()),
@@ -121,10 +131,14 @@ fn property(node: Node<'_, '_>, key: &str) -> Value {
         "timed" => {
             let basic = |n: Node<'_, '_>| said(n.children().find(|n| n.has_tag_name((TIMED, "basic"))));
             let timed = all(TIMED, "timed-status").into_iter();
-            Value::Array(timed.map(|n| json!([n.attribute("from"), n.attribute("until"), basic(n)])).collect())
+            Value::Array(
+                timed.map(|n| json!([n.attribute("from"), n.attribute("until"), basic(n)])).collect(),
+            )
         }
         "notes" => {
-            let lang = |n: Node<'_, '_>| n.attribute(("http://www.w3.org/XML/1998/namespace", "lang")).map(str::to_owned);
+            let lang = |n: Node<'_, '_>| {
+                n.attribute(("http://www.w3.org/XML/1998/namespace", "lang")).map(str::to_owned)
+            };
             Value::Array(all(own, "note").into_iter().map(|n| json!([lang(n), n.text()])).collect())
         }
         other => panic!("property {other}"),

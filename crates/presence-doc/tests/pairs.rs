@@ -14,14 +14,17 @@ use support::{assert_valid, composed};
 #[test]
 fn file_pairs() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compose");
-    let mut cases: Vec<PathBuf> = fs::read_dir(folder).expect("cases").map(|e| e.expect("entry").path()).collect();
+    let mut cases: Vec<PathBuf> =
+        fs::read_dir(folder).expect("cases").map(|e| e.expect("entry").path()).collect();
     cases.sort();
     assert!(!cases.is_empty());
     let mut outputs = Vec::new();
     for case in &cases {
         let name = case.file_name().expect("named").to_string_lossy();
-        let bodies: Vec<String> =
-            ["a", "b", "c", "d"].iter().map_while(|n| fs::read_to_string(case.join(format!("{n}.xml"))).ok()).collect();
+        let bodies: Vec<String> = ["a", "b", "c", "d"]
+            .iter()
+            .map_while(|n| fs::read_to_string(case.join(format!("{n}.xml"))).ok())
+            .collect();
         for (policy, file) in [(Composition::Merge, "expected"), (Composition::Union, "expected-union")] {
             let path = case.join(format!("{file}.xml"));
             if policy == Composition::Union && !path.exists() {

@@ -14,20 +14,24 @@ pub struct Wheel<K> {
     /// All ticks up to this one were run.
     tick: u64,
     slots: Box<[Vec<(u64, K)>]>,
+    /// A bit for each slot that holds keys.
+    occupied: [u64; SLOTS / 64],
     len: usize,
 }
 
 impl<K> Wheel<K> {
     /// An empty wheel that begins at `now`. Keys come due at most one tick (10 ms) late, never early.
     pub fn new(now: Instant) -> Self {
-        Self { began: now, tick: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect(), len: 0 }
+        Self { began: now, tick: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect(), occupied: [0; SLOTS / 64], len: 0 }
     }
 
     /// Adds a key. One that is due already comes with the next tick.
     pub fn insert(&mut self, due: Instant, key: K) {
         let elapsed = due.saturating_duration_since(self.began);
         let tick = (elapsed.as_nanos().div_ceil(TICK.as_nanos()) as u64).max(self.tick + 1);
-        self.slots[tick as usize % SLOTS].push((tick, key));
+        let slot = tick as usize % SLOTS;
+        self.slots[slot].push((tick, key));
+        self.occupied[slot / 64] |= 1 << (slot % 64);
         self.len += 1;
     }
 
@@ -44,15 +48,17 @@ impl<K> Wheel<K> {
         while self.tick < target {
             self.tick += 1;
             let tick = self.tick;
-            let slot = &mut self.slots[tick as usize % SLOTS];
-            if slot.is_empty() {
+            let index = tick as usize % SLOTS;
+            if self.occupied[index / 64] & (1 << (index % 64)) == 0 {
                 continue;
             }
+            let slot = &mut self.slots[index];
             let before = slot.len();
             for (_, key) in slot.extract_if(.., |(t, _)| *t <= tick) {
                 due(key);
             }
             self.len -= before - slot.len();
+            self.note(index);
         }
     }
 
@@ -60,18 +66,37 @@ impl<K> Wheel<K> {
     fn jump(&mut self, target: u64, mut due: impl FnMut(K)) {
         self.tick = target;
         let mut found: Vec<(u64, K)> = Vec::new();
-        for slot in &mut self.slots {
-            found.extend(slot.extract_if(.., |(t, _)| *t <= target));
+        for index in 0..SLOTS {
+            found.extend(self.slots[index].extract_if(.., |(t, _)| *t <= target));
+            self.note(index);
         }
         self.len -= found.len();
         found.sort_by_key(|(tick, _)| *tick);
         found.into_iter().for_each(|(_, key)| due(key));
     }
 
+    /// Whether a slot is still occupied.
+    fn note(&mut self, index: usize) {
+        if self.slots[index].is_empty() {
+            self.occupied[index / 64] &= !(1 << (index % 64));
+        }
+    }
+
     /// The earliest time at which `advance` finds something; `None` if empty. It looks at every key: for tests and
     /// simulation, which step from event to event.
     pub fn deadline(&self) -> Option<Instant> {
-        let tick = self.slots.iter().flatten().map(|(tick, _)| *tick).min()?;
+        if self.len == 0 {
+            return None;
+        }
+        let occupied = self.occupied.iter().enumerate().flat_map(|(word, bits)| {
+            let mut bits = *bits;
+            std::iter::from_fn(move || {
+                let bit = bits.trailing_zeros() as usize;
+                bits &= bits.checked_sub(1)?;
+                Some(word * 64 + bit)
+            })
+        });
+        let tick = occupied.flat_map(|index| &self.slots[index]).map(|(tick, _)| *tick).min()?;
         Some(self.began + TICK * u32::try_from(tick).unwrap_or(u32::MAX))
     }
 
