@@ -31,9 +31,9 @@ pub(crate) fn check(text: &str, limits: &DocumentLimits) -> Result<(), Error> {
             instruction(text, at)?
         } else if rest.starts_with("<!DOCTYPE") {
             return Err(Error::Dtd);
-        } else if rest.starts_with("</") {
+        } else if let Some(end_tag) = rest.strip_prefix("</") {
             depth = depth.saturating_sub(1);
-            if !is_qname(name_at(&rest[2..])) {
+            if !is_qname(name_at(end_tag)) {
                 return Err(ill_formed(text, at, "not the name of an element"));
             }
             2
