@@ -68,7 +68,7 @@ fn test_lines<'a>(name: &str, text: &'a str) -> impl Iterator<Item = &'a str> + 
 fn cite(line: &str, file: &str, coverage: &mut Coverage) {
     let mut rfc = None;
     let mut rest = line;
-    while let Some(at) = rest.find(["R", "§"]) {
+    while let Some(at) = rest.find(['R', '§']) {
         rest = &rest[at..];
         if let Some(number) = rest.strip_prefix("RFC ") {
             let digits: String = number.chars().take_while(char::is_ascii_digit).collect();

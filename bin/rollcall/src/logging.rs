@@ -6,7 +6,8 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts logging; `RUST_LOG` wins over the configuration.
 pub(crate) fn start(config: &LogConfig) -> anyhow::Result<()> {
-    let text = std::env::var("RUST_LOG").ok().or_else(|| config.filter.clone()).unwrap_or_else(|| "info".into());
+    let text =
+        std::env::var("RUST_LOG").ok().or_else(|| config.filter.clone()).unwrap_or_else(|| "info".into());
     let filter = EnvFilter::try_new(&text).with_context(|| format!("log.filter: {text}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.format {

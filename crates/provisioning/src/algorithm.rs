@@ -162,7 +162,11 @@ mod tests {
             (Algorithm::Md5, "abc", "900150983cd24fb0d6963f7d28e17f72"),
             (Algorithm::Sha256, "", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
             (Algorithm::Sha256, "abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
-            (Algorithm::Sha512_256, "abc", "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"),
+            (
+                Algorithm::Sha512_256,
+                "abc",
+                "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23",
+            ),
         ] {
             let (a, b) = text.split_at(text.len() / 2);
             let hash = algorithm.hash(&[a.as_bytes(), b.as_bytes()]);
@@ -174,7 +178,14 @@ mod tests {
 
     #[test]
     fn what_are_no_hex_digits() {
-        for text in ["", "d41d8cd98f00b204e9800998ecf8427", "d41d8cd98f00b204e9800998ecf8427ee", "d41d8cd98f00b204e9800998ecf8427g", "+41d8cd98f00b204e9800998ecf8427e", "öööööööööööööööö"] {
+        for text in [
+            "",
+            "d41d8cd98f00b204e9800998ecf8427",
+            "d41d8cd98f00b204e9800998ecf8427ee",
+            "d41d8cd98f00b204e9800998ecf8427g",
+            "+41d8cd98f00b204e9800998ecf8427e",
+            "öööööööööööööööö",
+        ] {
             assert!(Digest::from_hex(Algorithm::Md5, text).is_none(), "{text}");
         }
     }

@@ -129,8 +129,12 @@ mod tests {
         assert_eq!((user.aor.as_str(), user.password.as_deref()), ("alice@a.test", Some("wonderland")));
         let user = read("aor = 'sip:alice@a.test'\nha1 = '00ff'").expect("a user");
         assert_eq!(user.ha1.map(|h| h.0), Some(BTreeMap::from([(Algorithm::Md5, "00ff".to_owned())])));
-        let user = read("aor = 'a@b'\nha1 = { MD5 = '1', sha-256 = '2' }\nalgorithms = ['SHA-256']").expect("a user");
-        assert_eq!(user.ha1.map(|h| h.0.into_values().collect::<Vec<_>>()), Some(vec!["1".to_owned(), "2".to_owned()]));
+        let user = read("aor = 'a@b'\nha1 = { MD5 = '1', sha-256 = '2' }\nalgorithms = ['SHA-256']")
+            .expect("a user");
+        assert_eq!(
+            user.ha1.map(|h| h.0.into_values().collect::<Vec<_>>()),
+            Some(vec!["1".to_owned(), "2".to_owned()])
+        );
         assert_eq!(user.algorithms, Some(vec![Algorithm::Sha256]));
     }
 

@@ -25,8 +25,7 @@ impl User {
     }
 
     fn load(index: usize, config: &UserConfig) -> Result<Self, Error> {
-        let aor =
-            Aor::parse(&config.aor).ok_or_else(|| Error::Aor { index, found: config.aor.clone() })?;
+        let aor = Aor::parse(&config.aor).ok_or_else(|| Error::Aor { index, found: config.aor.clone() })?;
         let asked = config.algorithms.as_deref();
         if asked.is_some_and(<[Algorithm]>::is_empty) {
             return Err(Error::NoAlgorithms { index });
@@ -88,9 +87,8 @@ impl Users {
         let mut domains: HashMap<Box<str>, Domain> = HashMap::new();
         for (index, config) in users.iter().enumerate() {
             let user = User::load(index, config)?;
-            let domain = domains
-                .entry(user.aor.domain().into())
-                .or_insert_with(|| Domain::Listed(HashMap::new()));
+            let domain =
+                domains.entry(user.aor.domain().into()).or_insert_with(|| Domain::Listed(HashMap::new()));
             if let Domain::Listed(listed) = domain
                 && let Some(before) = listed.insert(user.aor.user().into(), user)
             {
@@ -183,8 +181,9 @@ mod tests {
 
     #[test]
     fn who_exists() {
-        let users = Users::load(&[with_password("alice@a.test"), with_ha1("bob@b.test", &[(Algorithm::Md5, MD5)])])
-            .expect("users");
+        let users =
+            Users::load(&[with_password("alice@a.test"), with_ha1("bob@b.test", &[(Algorithm::Md5, MD5)])])
+                .expect("users");
         assert!(users.exists(&aor("sips:alice@A.test:5061")) && users.exists(&aor("pres:bob@b.test")));
         for nobody in ["bob@a.test", "alice@b.test", "Alice@a.test", "alice@c.test"] {
             assert!(!users.exists(&aor(nobody)), "{nobody}");
@@ -203,7 +202,8 @@ mod tests {
     fn a_faulty_block_is_named_with_what_was_expected() {
         let good = || with_password("alice@a.test");
         let none = UserConfig { password: None, ..good() };
-        let both = UserConfig { password: Some("x".into()), ..with_ha1("bob@a.test", &[(Algorithm::Md5, MD5)]) };
+        let both =
+            UserConfig { password: Some("x".into()), ..with_ha1("bob@a.test", &[(Algorithm::Md5, MD5)]) };
         let asks = UserConfig {
             algorithms: Some(vec![Algorithm::Md5, Algorithm::Sha256]),
             ..with_ha1("bob@a.test", &[(Algorithm::Md5, MD5)])
@@ -211,11 +211,20 @@ mod tests {
         let empty = UserConfig { algorithms: Some(vec![]), ..with_password("bob@a.test") };
         for (bad, message) in [
             (with_password("alice"), "aor: expected user@domain, with or without sip:, found \"alice\""),
-            (with_password("sip:a.test"), "aor: expected user@domain, with or without sip:, found \"sip:a.test\""),
-            (with_password("sips:%61lice@A.test"), "aor: expected every user once, alice@a.test is there already"),
+            (
+                with_password("sip:a.test"),
+                "aor: expected user@domain, with or without sip:, found \"sip:a.test\"",
+            ),
+            (
+                with_password("sips:%61lice@A.test"),
+                "aor: expected every user once, alice@a.test is there already",
+            ),
             (none, "expected either a password or an ha1"),
             (both, "expected either a password or an ha1"),
-            (with_ha1("b@a.test", &[(Algorithm::Sha256, MD5)]), "ha1: expected 64 hexadecimal digits for SHA-256, found 32 characters"),
+            (
+                with_ha1("b@a.test", &[(Algorithm::Sha256, MD5)]),
+                "ha1: expected 64 hexadecimal digits for SHA-256, found 32 characters",
+            ),
             (asks, "algorithms: expected those of ha1, which has none for SHA-256"),
             (empty, "algorithms: expected at least one of MD5, SHA-256, SHA-512-256"),
             (with_ha1("b@a.test", &[]), "algorithms: expected at least one of MD5, SHA-256, SHA-512-256"),

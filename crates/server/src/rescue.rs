@@ -36,10 +36,26 @@ fn admission(error: AdmissionError, transaction: &Rescue) -> Reply {
     }
 }
 
+fn auth(error: &sip_auth::Error, transaction: &Rescue) -> Reply {
+    use sip_auth::Error::{BadCredentials, Challenge, Forbidden};
+    match error {
+        Challenge { proxy, challenges } => {
+            let (code, name) = if *proxy {
+                (StatusCode::PROXY_AUTHENTICATION_REQUIRED, HeaderName::ProxyAuthenticate)
+            } else {
+                (StatusCode::UNAUTHORIZED, HeaderName::WwwAuthenticate)
+            };
+            challenges.iter().fold(transaction.reply(code), |reply, value| reply.header(name, value)).finish()
+        }
+        Forbidden => transaction.reply(StatusCode::FORBIDDEN).finish(),
+        BadCredentials { .. } => because(transaction, StatusCode::BAD_REQUEST, error).finish(),
+    }
+}
+
 fn registrar(error: &registrar::Error, transaction: &Rescue) -> Reply {
     use registrar::Error::{
-        BadExtension, BadRequest, Forbidden, ForbiddenContact, ForeignDomain, IntervalTooBrief, LimitExceeded, NotFound,
-        OutOfOrder, TooManyBindings, UnsupportedBody,
+        BadExtension, BadRequest, Forbidden, ForbiddenContact, ForeignDomain, IntervalTooBrief,
+        LimitExceeded, NotFound, OutOfOrder, TooManyBindings, UnsupportedBody,
     };
     match error {
         BadExtension { unsupported } => transaction
@@ -65,13 +81,15 @@ fn registrar(error: &registrar::Error, transaction: &Rescue) -> Reply {
 
 fn presence(error: &presence::Error, transaction: &Rescue) -> Reply {
     use presence::Error::{
-        BadEvent, BadExtension, ConditionFailed, Document, Forbidden, IntervalTooBrief, Malformed, MergedRequest, NoBody,
-        NoSubscription, NotAcceptable, NotFound, NothingPublished, OutOfOrder, TooLarge, TooManyPublications,
-        TooManyPublicationsOfAor, TooManySubscriptions, TooManySubscriptionsInDialog, TooManyWatchers,
-        UnsupportedEncoding, UnsupportedMediaType,
+        BadEvent, BadExtension, ConditionFailed, Document, Forbidden, IntervalTooBrief, Malformed,
+        MergedRequest, NoBody, NoSubscription, NotAcceptable, NotFound, NothingPublished, OutOfOrder,
+        TooLarge, TooManyPublications, TooManyPublicationsOfAor, TooManySubscriptions,
+        TooManySubscriptionsInDialog, TooManyWatchers, UnsupportedEncoding, UnsupportedMediaType,
     };
     match error {
-        Malformed { .. } | NoBody | Document(_) => because(transaction, StatusCode::BAD_REQUEST, error).finish(),
+        Malformed { .. } | NoBody | Document(_) => {
+            because(transaction, StatusCode::BAD_REQUEST, error).finish()
+        }
         TooLarge(_) => because(transaction, StatusCode::REQUEST_ENTITY_TOO_LARGE, error).finish(),
         Forbidden { .. } => transaction.reply(StatusCode::FORBIDDEN).finish(),
         TooManyPublicationsOfAor { .. } | TooManySubscriptionsInDialog { .. } => {
@@ -89,10 +107,9 @@ fn presence(error: &presence::Error, transaction: &Rescue) -> Reply {
             .reply(StatusCode::UNSUPPORTED_MEDIA_TYPE)
             .header(HeaderName::AcceptEncoding, accept_encoding)
             .finish(),
-        BadExtension { unsupported } => transaction
-            .reply(StatusCode::BAD_EXTENSION)
-            .header(HeaderName::Unsupported, unsupported)
-            .finish(),
+        BadExtension { unsupported } => {
+            transaction.reply(StatusCode::BAD_EXTENSION).header(HeaderName::Unsupported, unsupported).finish()
+        }
         IntervalTooBrief { min_expires_seconds } => transaction
             .reply(StatusCode::INTERVAL_TOO_BRIEF)
             .header(HeaderName::MinExpires, min_expires_seconds)
@@ -108,12 +125,32 @@ fn presence(error: &presence::Error, transaction: &Rescue) -> Reply {
             transaction.reply(StatusCode::BAD_EVENT).header(HeaderName::AllowEvents, allow_events).finish()
         }
         OutOfOrder { .. } => because(transaction, StatusCode::SERVER_INTERNAL_ERROR, error).finish(),
-        TooManyPublications { retry_after_seconds, .. } | TooManySubscriptions { retry_after_seconds, .. } => {
-            transaction
-                .reply(StatusCode::SERVICE_UNAVAILABLE)
-                .header(HeaderName::RetryAfter, retry_after_seconds)
-                .finish()
-        }
+        TooManyPublications { retry_after_seconds, .. }
+        | TooManySubscriptions { retry_after_seconds, .. } => transaction
+            .reply(StatusCode::SERVICE_UNAVAILABLE)
+            .header(HeaderName::RetryAfter, retry_after_seconds)
+            .finish(),
+    }
+}
+
+fn proxy(error: &proxy::Error, transaction: &Rescue) -> Reply {
+    use proxy::Error::{
+        BadExtension, BadRequest, LoopDetected, MaxBreadthExceeded, NotFound, RelayingForbidden, TooManyHops,
+        Unavailable, UnsupportedScheme,
+    };
+    match error {
+        BadRequest { .. } => because(transaction, StatusCode::BAD_REQUEST, error).finish(),
+        RelayingForbidden => because(transaction, StatusCode::FORBIDDEN, error).finish(),
+        NotFound => transaction.reply(StatusCode::NOT_FOUND).finish(),
+        UnsupportedScheme => transaction.reply(StatusCode::UNSUPPORTED_URI_SCHEME).finish(),
+        BadExtension { unsupported } => transaction
+            .reply(StatusCode::BAD_EXTENSION)
+            .header(HeaderName::Unsupported, unsupported.join(", "))
+            .finish(),
+        MaxBreadthExceeded => transaction.reply(StatusCode::MAX_BREADTH_EXCEEDED).finish(),
+        Unavailable => transaction.reply(StatusCode::TEMPORARILY_UNAVAILABLE).finish(),
+        LoopDetected => transaction.reply(StatusCode::LOOP_DETECTED).finish(),
+        TooManyHops => transaction.reply(StatusCode::TOO_MANY_HOPS).finish(),
     }
 }
 

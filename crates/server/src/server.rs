@@ -84,7 +84,8 @@ impl Server {
         register_build_info(&registry, &config.server.node)?;
         let metrics = sip_service::Metrics::register(&registry)?;
         let transport_metrics = sip_transport::Metrics::register(&registry, metrics.clone())?;
-        let (transports, sockets) = Transports::bind(&config.listen, &config.transport, count, transport_metrics)?;
+        let (transports, sockets) =
+            Transports::bind(&config.listen, &config.transport, count, transport_metrics)?;
         let domains = Arc::new(domains(&config, &transports));
         let network = Arc::clone(&transports) as Arc<dyn sip_service::Network>;
         let state = Arc::new(State::new(&config, &domains, network, metrics, secret, &registry, now)?);
@@ -102,7 +103,9 @@ impl Server {
         for (share, sockets) in sockets.into_iter().enumerate() {
             let worker =
                 Worker { state: Arc::clone(&state), stack: Arc::clone(&stacks[share]), share, of: count };
-            workers.push(spawn(share, worker, sockets, &transports, stopped.clone()).map_err(StartError::Thread)?);
+            workers.push(
+                spawn(share, worker, sockets, &transports, stopped.clone()).map_err(StartError::Thread)?,
+            );
         }
         let serving = admin.clone();
         let mut admin_stop = stopped;
@@ -119,7 +122,17 @@ impl Server {
         if !config.auth.enabled && config.listen.iter().any(|l| !l.address.ip().is_loopback()) {
             tracing::warn!("auth.enabled is false: anyone who reaches these sockets can be anyone");
         }
-        Ok(Self { state, transports, stacks, workers, stop, draining, admin, admin_address, config: Mutex::new(config) })
+        Ok(Self {
+            state,
+            transports,
+            stacks,
+            workers,
+            stop,
+            draining,
+            admin,
+            admin_address,
+            config: Mutex::new(config),
+        })
     }
 
     /// Every socket that serves SIP, with the port that it got.
@@ -184,7 +197,8 @@ fn spawn(
         let shutdown = async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        let ran = runtime.block_on(sip_transport::run_worker(sockets, transports, Arc::new(worker), shutdown));
+        let ran =
+            runtime.block_on(sip_transport::run_worker(sockets, transports, Arc::new(worker), shutdown));
         if let Err(error) = ran {
             tracing::error!(%error, "a worker ended");
         }

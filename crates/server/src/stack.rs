@@ -1,5 +1,6 @@
 //! The stack of one configuration.
 
+use std::future::Ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +13,7 @@ use proxy::Proxy;
 use registrar::{Locations, Registrar};
 use sip_auth::Auth;
 use sip_message::Request;
-use sip_service::{Domains, Flow, SipRequest, TransactionUser};
+use sip_service::{Domains, Flow, Gated, SipRequest, TransactionUser};
 use tower_service::Service;
 
 use crate::config::Config;
@@ -33,7 +34,12 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// Builds the stack of a validated configuration.
-    pub(crate) fn build(config: &Config, domains: &Arc<Domains>, state: &State, draining: &Arc<AtomicBool>) -> Self {
+    pub(crate) fn build(
+        config: &Config,
+        domains: &Arc<Domains>,
+        state: &State,
+        draining: &Arc<AtomicBool>,
+    ) -> Self {
         let locations = Locations::new(Arc::clone(&state.bindings), state.users() as _);
         let proxy = Proxy::new(
             Arc::clone(&state.endpoint),
@@ -117,7 +123,7 @@ where
 {
     type Response = sip_service::Answered;
     type Error = crate::Error;
-    type Future = crate::layers::Gated<S::Future, crate::Error>;
+    type Future = Gated<S::Future, Ready<Result<sip_service::Answered, crate::Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), crate::Error>> {
         self.inner.poll_ready(cx)
@@ -127,11 +133,7 @@ where
         let message = request.message();
         let local = message.method() == sip_message::Method::Options
             && destination(message, &self.domains) == Destination::Local;
-        if local {
-            crate::layers::Gated::Now(self.local.call(request))
-        } else {
-            crate::layers::Gated::Inner(self.inner.call(request))
-        }
+        if local { Gated::Now(self.local.call(request)) } else { Gated::Inner(self.inner.call(request)) }
     }
 }
 
@@ -166,4 +168,3 @@ impl TransactionUser for WorkerStack {
         proxy.ack(now, &ack, source);
     }
 }
-

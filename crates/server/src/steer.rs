@@ -51,7 +51,9 @@ pub(crate) fn destination(request: &Request, domains: &Domains) -> Destination {
         (Method::Register, Some(_)) => Destination::Registrar,
         (Method::Register, None) if is_listener && !has_user => Destination::Registrar,
         (Method::Publish, Some(domain)) if has_user && domain.presence => Destination::Publish,
-        (Method::Subscribe, Some(domain)) if has_user && domain.presence && !in_dialog => Destination::Subscribe,
+        (Method::Subscribe, Some(domain)) if has_user && domain.presence && !in_dialog => {
+            Destination::Subscribe
+        }
         // Within a dialog of ours the Request-URI is our own Contact (RFC 3261 §12.2.1.1).
         (Method::Subscribe, None) if is_listener && has_user && in_dialog => Destination::Subscribe,
         (_, Some(_)) if has_user => Destination::Proxy,

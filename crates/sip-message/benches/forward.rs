@@ -6,7 +6,8 @@ use sip_message::{Edit, HeaderName, Limits, ReplyBuilder, Request, StatusCode};
 fn forward(criterion: &mut Criterion) {
     let bytes = bytes::Bytes::from_static(include_bytes!("invite.sip"));
     let limits = Limits::default();
-    criterion.bench_function("parse", |b| b.iter(|| Request::parse(bytes.clone(), &limits).expect("a request")));
+    criterion
+        .bench_function("parse", |b| b.iter(|| Request::parse(bytes.clone(), &limits).expect("a request")));
     criterion.bench_function("parse, edit, serialise", |b| {
         b.iter(|| {
             let request = Request::parse(bytes.clone(), &limits).expect("a request");
@@ -16,15 +17,24 @@ fn forward(criterion: &mut Criterion) {
                 .set(HeaderName::MaxForwards, format_args!("{}", 69))
                 .pop(HeaderName::Route)
                 .push(HeaderName::RecordRoute, format_args!("<sip:0123456789abcdef0123@192.0.2.9:5060;lr>"))
-                .push(HeaderName::Via, format_args!("SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{:016x}{:016x}", 1, 2))
+                .push(
+                    HeaderName::Via,
+                    format_args!("SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{:016x}{:016x}", 1, 2),
+                )
                 .finish()
         })
     });
     let request = Request::parse(bytes, &limits).expect("a request");
     criterion.bench_function("a response", |b| {
         b.iter(|| {
-            ReplyBuilder::with_source(&request, StatusCode::OK, "0123456789abcdef", Some([192, 0, 2, 1].into()), Some(5061))
-                .finish()
+            ReplyBuilder::with_source(
+                &request,
+                StatusCode::OK,
+                "0123456789abcdef",
+                Some([192, 0, 2, 1].into()),
+                Some(5061),
+            )
+            .finish()
         })
     });
 }

@@ -96,7 +96,11 @@ mod tests {
             "sip:%61lice:secret@example.test?x=y",
             "alice@example.test",
         ] {
-            assert_eq!(Aor::parse(text).map(|a| a.to_string()).as_deref(), Some("alice@example.test"), "{text}");
+            assert_eq!(
+                Aor::parse(text).map(|a| a.to_string()).as_deref(),
+                Some("alice@example.test"),
+                "{text}"
+            );
         }
         let aor = Aor::parse("sip:a%2fb%40c%00@[2001:DB8:0::1]:5070").expect("an AOR");
         assert_eq!((aor.user(), aor.domain()), ("a%2Fb%40c%00", "[2001:db8::1]"));

@@ -249,10 +249,11 @@ mod tests {
             v: SIP/2.0/UDP y\r\nf: <sip:a@h>;tag=1\r\nt: <sip:b@h>\r\ni: c\r\nCSeq: 1 INVITE\r\nTimestamp: 54\r\nSubject: x\r\n\
             Record-Route: <sip:r;lr>\r\n\r\n";
         let request = Request::parse(Bytes::from(text), &Limits::default()).expect("a request");
-        let reply = ReplyBuilder::with_source(&request, StatusCode::RINGING, "tt", "192.0.2.9".parse().ok(), Some(7))
-            .copy(&request, HeaderName::RecordRoute)
-            .header(HeaderName::Contact, "<sip:b@h>\r\nForged: 1")
-            .body("text/plain", b"hi");
+        let reply =
+            ReplyBuilder::with_source(&request, StatusCode::RINGING, "tt", "192.0.2.9".parse().ok(), Some(7))
+                .copy(&request, HeaderName::RecordRoute)
+                .header(HeaderName::Contact, "<sip:b@h>\r\nForged: 1")
+                .body("text/plain", b"hi");
         assert_eq!(
             String::from_utf8_lossy(&reply.bytes),
             "SIP/2.0 180 Ringing\r\nVia: SIP/2.0/UDP pc:1;received=192.0.2.9;rport=7;branch=z9hG4bK1, SIP/2.0/UDP x;branch=z9hG4bK0\r\n\

@@ -46,10 +46,7 @@ const fn classes() -> [u8; 256] {
             class |= PARAM;
         }
         if unreserved
-            || matches!(
-                b,
-                b'[' | b']' | b'/' | b'?' | b':' | b'+' | b'$' | b'=' | b'&' | b'@' | b',' | b';'
-            )
+            || matches!(b, b'[' | b']' | b'/' | b'?' | b':' | b'+' | b'$' | b'=' | b'&' | b'@' | b',' | b';')
         {
             class |= URI_HEADERS;
         }

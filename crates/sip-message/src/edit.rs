@@ -40,12 +40,7 @@ struct Pop {
 impl<'m> Edit<'m> {
     /// No changes yet.
     pub fn new(message: &'m Message) -> Self {
-        Self {
-            message,
-            scratch: String::with_capacity(384),
-            changes: SmallVec::new(),
-            pops: SmallVec::new(),
-        }
+        Self { message, scratch: String::with_capacity(384), changes: SmallVec::new(), pops: SmallVec::new() }
     }
 
     /// Replaces the Request-URI. `request` is the message that is edited.
@@ -343,8 +338,14 @@ body";
         };
         assert_eq!(routes(Edit::new(&request).pop(HeaderName::Route).pop(HeaderName::Route)), "<sip:p3;lr>");
         assert_eq!(routes(Edit::new(&request).pop_last(HeaderName::Route)), "<sip:p1;lr> <sip:p2;lr>");
-        assert_eq!(routes(Edit::new(&request).pop_last(HeaderName::Route).pop(HeaderName::Route)), "<sip:p2;lr>");
-        assert_eq!(routes(Edit::new(&request).pop_last(HeaderName::Route).pop_last(HeaderName::Route)), "<sip:p1;lr>");
+        assert_eq!(
+            routes(Edit::new(&request).pop_last(HeaderName::Route).pop(HeaderName::Route)),
+            "<sip:p2;lr>"
+        );
+        assert_eq!(
+            routes(Edit::new(&request).pop_last(HeaderName::Route).pop_last(HeaderName::Route)),
+            "<sip:p1;lr>"
+        );
         assert_eq!(routes(Edit::new(&request).remove(HeaderName::Route)), "");
         assert_eq!(routes(Edit::new(&request).remove_line(HeaderName::Route, 0)), "<sip:p3;lr>");
         let popped = Edit::new(&request).pop(HeaderName::Via).finish();

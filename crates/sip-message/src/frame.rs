@@ -144,7 +144,9 @@ impl StreamFramer {
             Some(Err(error)) => return Err(self.refuse(limits, error)),
             None => {
                 let name = HeaderName::ContentLength.as_str();
-                return Err(self.refuse(limits, ParseError::bad_request(name, "the header field, on a stream")));
+                return Err(
+                    self.refuse(limits, ParseError::bad_request(name, "the header field, on a stream"))
+                );
             }
         };
         match head.checked_add(length).filter(|whole| *whole <= limits.message_bytes_max) {

@@ -9,7 +9,8 @@ use crate::header::{CSeqParts, NameAddrParts, ViaParts, split_value};
 use crate::index::{Field, Index};
 use crate::uri::UriParts;
 use crate::{
-    CSeq, ContactList, HeaderName, Limits, Malformed, Method, NameAddr, ParseError, StatusCode, Uri, Values, Via,
+    CSeq, ContactList, HeaderName, Limits, Malformed, Method, NameAddr, ParseError, StatusCode, Uri, Values,
+    Via,
 };
 
 /// What requests and responses have in common. Top Via, From, To, Call-ID and CSeq were read once, when the message
@@ -289,7 +290,9 @@ impl Message {
     /// The values of every line of a header field that we keep no name for, by its name in any case.
     pub fn other<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.fields()
-            .filter(move |f| f.name == HeaderName::Other && f.name_bytes.eq_ignore_ascii_case(name.as_bytes()))
+            .filter(move |f| {
+                f.name == HeaderName::Other && f.name_bytes.eq_ignore_ascii_case(name.as_bytes())
+            })
             .map(|f| f.value)
     }
 

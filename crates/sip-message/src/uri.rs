@@ -105,9 +105,11 @@ impl<'a> Uri<'a> {
 
     /// The URI parameters in order as (name, value).
     pub fn params(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + use<'a> {
-        self.parts.params.within(self.raw).split(';').filter(|p| !p.is_empty()).map(|p| match p.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (p, None),
+        self.parts.params.within(self.raw).split(';').filter(|p| !p.is_empty()).map(|p| {
+            match p.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (p, None),
+            }
         })
     }
 
@@ -218,10 +220,8 @@ mod tests {
             assert_eq!(uri.host(), host, "{text}");
             assert_eq!(uri.port(), port, "{text}");
             assert_eq!(uri.headers(), headers, "{text}");
-            let found: Vec<String> = uri
-                .params()
-                .map(|(n, v)| v.map_or_else(|| n.to_owned(), |v| format!("{n}={v}")))
-                .collect();
+            let found: Vec<String> =
+                uri.params().map(|(n, v)| v.map_or_else(|| n.to_owned(), |v| format!("{n}={v}"))).collect();
             assert_eq!(found.join("|"), params, "{text}");
         }
     }

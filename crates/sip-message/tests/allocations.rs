@@ -6,7 +6,8 @@ use sip_message::{Edit, HeaderName, Limits, Request};
 fn parse_edit_and_write_an_invite() {
     let bytes = bytes::Bytes::from_static(include_bytes!("../benches/invite.sip"));
     let limits = Limits::default();
-    let parse = allocation_counter::measure(|| drop(Request::parse(bytes.clone(), &limits).expect("a request")));
+    let parse =
+        allocation_counter::measure(|| drop(Request::parse(bytes.clone(), &limits).expect("a request")));
     assert_eq!(parse.count_total, 0, "an index over the bytes allocates nothing");
     let forward = allocation_counter::measure(|| {
         let request = Request::parse(bytes.clone(), &limits).expect("a request");
@@ -16,7 +17,10 @@ fn parse_edit_and_write_an_invite() {
             .set(HeaderName::MaxForwards, format_args!("{}", 69))
             .pop(HeaderName::Route)
             .push(HeaderName::RecordRoute, format_args!("<sip:0123456789abcdef0123@192.0.2.9:5060;lr>"))
-            .push(HeaderName::Via, format_args!("SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{:016x}{:016x}", 1, 2))
+            .push(
+                HeaderName::Via,
+                format_args!("SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{:016x}{:016x}", 1, 2),
+            )
             .finish();
         assert!(written.len() > 880);
     });

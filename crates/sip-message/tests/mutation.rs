@@ -6,8 +6,8 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use sip_message::{
-    Aor, AuthParams, Edit, EventType, Framed, HeaderName, Limits, Message, NameAddr, ReplyBuilder, Request, StatusCode,
-    StreamFramer, SubscriptionState, Uri, Via,
+    Aor, AuthParams, Edit, EventType, Framed, HeaderName, Limits, Message, NameAddr, ReplyBuilder, Request,
+    StatusCode, StreamFramer, SubscriptionState, Uri, Via,
 };
 
 fn corpus() -> Vec<Vec<u8>> {
@@ -49,20 +49,38 @@ fn mutate(rng: &mut StdRng, corpus: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn exercise_value(value: &[u8]) {
-    let _ = NameAddr::parse(value, "To").map(|n| (n.uri().map(|u| Aor::of(&u)), n.tag().is_some(), n.params.iter().count()));
-    let _ = Via::parse(value).map(|v| (v.branch().len(), v.is_rfc3261(), v.received_for(([127, 0, 0, 1], 5060).into())));
+    let _ = NameAddr::parse(value, "To")
+        .map(|n| (n.uri().map(|u| Aor::of(&u)), n.tag().is_some(), n.params.iter().count()));
+    let _ = Via::parse(value)
+        .map(|v| (v.branch().len(), v.is_rfc3261(), v.received_for(([127, 0, 0, 1], 5060).into())));
     let _ = AuthParams::parse(value, "Authorization").map(|a| a.iter().count());
     let _ = EventType::parse(value).map(|e| e.id().is_some());
     let _ = SubscriptionState::parse(value).map(|s| s.params.iter().count());
     if let Ok(uri) = Uri::parse(value) {
-        let _ = (uri.user(), uri.password(), uri.host(), uri.ip(), uri.port(), uri.params().count(), uri.headers());
+        let _ = (
+            uri.user(),
+            uri.password(),
+            uri.host(),
+            uri.ip(),
+            uri.port(),
+            uri.params().count(),
+            uri.headers(),
+        );
         assert!(uri.equivalent(&uri), "{}", uri.as_str());
     }
 }
 
 fn exercise(message: &Message) {
-    let _ = (message.via(), message.from(), message.to(), message.call_id(), message.cseq(), message.body_bytes());
-    let _ = (message.contacts().is_ok(), message.number(HeaderName::Expires), message.text(HeaderName::Event));
+    let _ = (
+        message.via(),
+        message.from(),
+        message.to(),
+        message.call_id(),
+        message.cseq(),
+        message.body_bytes(),
+    );
+    let _ =
+        (message.contacts().is_ok(), message.number(HeaderName::Expires), message.text(HeaderName::Event));
     for field in message.fields() {
         assert!(message.count(field.name) > 0);
         exercise_value(field.value);
@@ -84,7 +102,8 @@ fn exercise_request(request: &Request) {
         .remove(HeaderName::Supported)
         .finish();
     assert!(edited.ends_with(request.body()));
-    let _ = ReplyBuilder::with_source(request, StatusCode::OK, "t", Some([127, 0, 0, 1].into()), Some(9)).finish();
+    let _ = ReplyBuilder::with_source(request, StatusCode::OK, "t", Some([127, 0, 0, 1].into()), Some(9))
+        .finish();
 }
 
 #[test]
@@ -99,7 +118,10 @@ fn nothing_panics() {
         match Framed::datagram(Bytes::copy_from_slice(&octets), &limits) {
             Framed::Request(request) => {
                 accepted += 1;
-                assert_eq!(Edit::new(&request).finish(), request.bytes().slice(..request.bytes().len().min(Edit::new(&request).finish().len())));
+                assert_eq!(
+                    Edit::new(&request).finish(),
+                    request.bytes().slice(..request.bytes().len().min(Edit::new(&request).finish().len()))
+                );
                 exercise_request(&request);
             }
             Framed::Response(response) => exercise(&response),

@@ -18,12 +18,35 @@ struct Parts {
 }
 
 fn parts() -> impl Strategy<Value = Parts> {
-    let method = prop::sample::select(vec!["INVITE", "MESSAGE", "REGISTER", "OPTIONS", "SUBSCRIBE", "PUBLISH"]);
+    let method =
+        prop::sample::select(vec!["INVITE", "MESSAGE", "REGISTER", "OPTIONS", "SUBSCRIBE", "PUBLISH"]);
     // rsip cuts a user at a dot and takes a host up to the first colon: the differential subset has neither.
     let name = "[a-z][a-z0-9_-]{0,11}";
     let extra = prop::collection::vec(("X-[A-Z][a-z]{1,8}", "[ -~]{0,20}"), 0..6);
-    (method, name, "[a-z]{1,8}\\.test", prop::option::of(1u16..), "[a-z0-9]{1,8}", "[a-zA-Z0-9]{1,16}", 1u32..0x7fff_ffff, "[a-z0-9]{1,12}", extra, prop::collection::vec(any::<u8>(), 0..64))
-        .prop_map(|(method, user, host, port, tag, call_id, cseq, branch, extra, body)| Parts { method, user, host, port, tag, call_id, cseq, branch, extra, body })
+    (
+        method,
+        name,
+        "[a-z]{1,8}\\.test",
+        prop::option::of(1u16..),
+        "[a-z0-9]{1,8}",
+        "[a-zA-Z0-9]{1,16}",
+        1u32..0x7fff_ffff,
+        "[a-z0-9]{1,12}",
+        extra,
+        prop::collection::vec(any::<u8>(), 0..64),
+    )
+        .prop_map(|(method, user, host, port, tag, call_id, cseq, branch, extra, body)| Parts {
+            method,
+            user,
+            host,
+            port,
+            tag,
+            call_id,
+            cseq,
+            branch,
+            extra,
+            body,
+        })
 }
 
 fn uri(p: &Parts) -> String {
@@ -36,7 +59,16 @@ fn uri(p: &Parts) -> String {
 fn text(p: &Parts, body: &[u8]) -> Vec<u8> {
     let mut text = format!(
         "{} {} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK{}\r\nMax-Forwards: 70\r\nFrom: <{}>;tag={}\r\nTo: <{}>\r\nCall-ID: {}\r\nCSeq: {} {}\r\n",
-        p.method, uri(p), p.host, p.branch, uri(p), p.tag, uri(p), p.call_id, p.cseq, p.method
+        p.method,
+        uri(p),
+        p.host,
+        p.branch,
+        uri(p),
+        p.tag,
+        uri(p),
+        p.call_id,
+        p.cseq,
+        p.method
     );
     for (name, value) in &p.extra {
         text += &format!("{name}: {}\r\n", value.trim());
@@ -95,4 +127,3 @@ proptest! {
         prop_assert_eq!(ours.call_id(), theirs.call_id_header().expect("Call-ID").value());
     }
 }
-

@@ -99,7 +99,10 @@ fn a_short_tortuous_invite() {
 // RFC 4475 §3.1.1.2, §3.1.1.5: any token is a method, `%` in it is no escape.
 #[test]
 fn unknown_methods() {
-    assert_eq!(request("4475/intmeth").method(), Method::Extension("!interesting-Method0123456789_*+`.%indeed'~"));
+    assert_eq!(
+        request("4475/intmeth").method(),
+        Method::Extension("!interesting-Method0123456789_*+`.%indeed'~")
+    );
     assert_eq!(request("4475/esc02").method(), Method::Extension("RE%47IST%45R"));
     assert_eq!(request("4475/esc02").values(HeaderName::Contact).count(), 2);
 }
@@ -127,7 +130,8 @@ fn uri_equality() {
     for (list, expected) in [("equal", true), ("not_equal", false)] {
         for pair in vectors[list].as_array().expect("a list") {
             let text = |i: usize| pair[i].as_str().expect("a URI");
-            let uri = |i: usize| Uri::parse(text(i).as_bytes()).unwrap_or_else(|e| panic!("{}: {e}", text(i)));
+            let uri =
+                |i: usize| Uri::parse(text(i).as_bytes()).unwrap_or_else(|e| panic!("{}: {e}", text(i)));
             assert_eq!(uri(0).equivalent(&uri(1)), expected, "{} and {}", text(0), text(1));
         }
     }

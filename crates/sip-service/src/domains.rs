@@ -35,11 +35,17 @@ impl Domains {
         let domains: Vec<Domain> = domains
             .into_iter()
             .enumerate()
-            .map(|(index, (name, presence))| Domain { name: name.to_ascii_lowercase().into(), presence, index })
+            .map(|(index, (name, presence))| Domain {
+                name: name.to_ascii_lowercase().into(),
+                presence,
+                index,
+            })
             .collect();
         let by_name = domains.iter().map(|d| (Box::from(&*d.name), d.index)).collect();
-        let listeners =
-            listeners.into_iter().map(|(host, port)| (canonical_host(&host).into_boxed_str(), port)).collect();
+        let listeners = listeners
+            .into_iter()
+            .map(|(host, port)| (canonical_host(&host).into_boxed_str(), port))
+            .collect();
         Self { domains, by_name, listeners }
     }
 
@@ -53,7 +59,9 @@ impl Domains {
         let host = host.strip_suffix('.').unwrap_or(host);
         let index = match self.by_name.get(host) {
             Some(index) => *index,
-            None if host.bytes().any(|b| b.is_ascii_uppercase()) => *self.by_name.get(&*host.to_ascii_lowercase())?,
+            None if host.bytes().any(|b| b.is_ascii_uppercase()) => {
+                *self.by_name.get(&*host.to_ascii_lowercase())?
+            }
             None => return None,
         };
         self.domains.get(index)

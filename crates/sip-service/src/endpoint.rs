@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use rand::Rng;
 use sip_message::{Framed, Malformed, Reply, ReplyBuilder, Request, Response, StatusCode};
 use sip_transaction::{
-    Branch, ClientId, ClientOutput, ClientTransactions, ServerId, ServerMatch, ServerOutput, ServerTransactions,
-    Timers, Wheel, stripe_of,
+    Branch, ClientId, ClientOutput, ClientTransactions, ServerId, ServerMatch, ServerOutput,
+    ServerTransactions, Timers, Wheel, stripe_of,
 };
 
 use crate::server::reply_flow;
@@ -76,13 +76,22 @@ const STRIPES: usize = 32;
 
 impl Endpoint {
     /// An endpoint without transactions.
-    pub fn new(network: Arc<dyn Network>, config: EndpointConfig, metrics: Metrics, now: Instant) -> Arc<Self> {
+    pub fn new(
+        network: Arc<dyn Network>,
+        config: EndpointConfig,
+        metrics: Metrics,
+        now: Instant,
+    ) -> Arc<Self> {
         let per_stripe = config.transactions_max.div_ceil(STRIPES);
         let stripes = || 0..STRIPES;
         Arc::new(Self {
             network,
-            servers: stripes().map(|_| Mutex::new(ServerTransactions::new(now, config.timers, per_stripe))).collect(),
-            clients: stripes().map(|_| Mutex::new(ClientTransactions::new(now, config.timers, per_stripe))).collect(),
+            servers: stripes()
+                .map(|_| Mutex::new(ServerTransactions::new(now, config.timers, per_stripe)))
+                .collect(),
+            clients: stripes()
+                .map(|_| Mutex::new(ClientTransactions::new(now, config.timers, per_stripe)))
+                .collect(),
             alarms: stripes().map(|_| Mutex::new(Wheel::new(now))).collect(),
             next_alarm: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
@@ -101,7 +110,13 @@ impl Endpoint {
     }
 
     /// Takes what a transport framed.
-    pub fn receive(self: &Arc<Self>, now: Instant, framed: Framed, source: &Flow, user: &impl TransactionUser) {
+    pub fn receive(
+        self: &Arc<Self>,
+        now: Instant,
+        framed: Framed,
+        source: &Flow,
+        user: &impl TransactionUser,
+    ) {
         match framed {
             Framed::Request(request) => self.receive_request(now, request, source, user),
             Framed::Response(response) => self.receive_response(now, response),
@@ -165,7 +180,8 @@ impl Endpoint {
     ) {
         let user = cancels.as_ref().and_then(|(_, user)| user.clone());
         let code = if cancels.is_some() { StatusCode::OK } else { StatusCode::CALL_DOES_NOT_EXIST };
-        let transaction = ServerTransaction::new(Arc::clone(self), stripe, own, cancel, *source, reply_to, now);
+        let transaction =
+            ServerTransaction::new(Arc::clone(self), stripe, own, cancel, *source, reply_to, now);
         let request = transaction.request().clone();
         let reply = transaction.reply(code).finish();
         let _answered = transaction.finish(&reply);
@@ -195,10 +211,9 @@ impl Endpoint {
         tracing::debug!(peer = %source.remote, error = %malformed.error, "malformed message");
         let Some(request) = malformed.request.as_deref() else { return };
         let (received, rport) = request.via().received_for(source.remote);
-        let reply =
-            ReplyBuilder::with_source(request, malformed.error.code, &new_tag(), received, rport)
-                .reason(&reason_phrase(malformed))
-                .finish();
+        let reply = ReplyBuilder::with_source(request, malformed.error.code, &new_tag(), received, rport)
+            .reason(&reason_phrase(malformed))
+            .finish();
         self.metrics.response(request.method(), reply.code);
         self.send(&reply_flow(request, source), reply.bytes, None);
     }

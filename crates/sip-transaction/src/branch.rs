@@ -55,7 +55,9 @@ mod tests {
         let text = branch.to_string();
         assert_eq!(Branch::parse(&text), Some(branch));
         assert_eq!(Branch::parse(&text.to_uppercase()), Some(branch));
-        for other in ["", "z9hG4bK", "z9hG4bK776asdhds", &text[..38], &format!("{text}0"), &text.replace("fe", "+e")] {
+        for other in
+            ["", "z9hG4bK", "z9hG4bK776asdhds", &text[..38], &format!("{text}0"), &text.replace("fe", "+e")]
+        {
             assert_eq!(Branch::parse(other), None, "{other}");
         }
     }

@@ -22,7 +22,13 @@ pub struct Wheel<K> {
 impl<K> Wheel<K> {
     /// An empty wheel that begins at `now`. Keys come due at most one tick (10 ms) late, never early.
     pub fn new(now: Instant) -> Self {
-        Self { began: now, tick: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect(), occupied: [0; SLOTS / 64], len: 0 }
+        Self {
+            began: now,
+            tick: 0,
+            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
+            occupied: [0; SLOTS / 64],
+            len: 0,
+        }
     }
 
     /// Adds a key. One that is due already comes with the next tick.

@@ -93,8 +93,11 @@ fn check(method: &str, reliable: bool, script: &str) {
     let began = Instant::now();
     let mut run =
         Script { began, table: ClientTransactions::new(began, Timers::default(), 10), log: Vec::new() };
-    let lines: Vec<String> =
-        script.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|l| !l.is_empty()).collect();
+    let lines: Vec<String> = script
+        .lines()
+        .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|l| !l.is_empty())
+        .collect();
     for line in &lines {
         let (time, rest) = line.split_once("ms ").expect("time");
         let (who, what) = rest.split_once(' ').expect("who and what");
@@ -266,7 +269,10 @@ fn sent_after(what: &str) -> Request {
 fn the_ack_and_the_cancel() {
     let (ack, cancel) = (sent_after("486"), sent_after("180"));
     for (request, method, to_tag) in [(&ack, "ACK", Some("z")), (&cancel, "CANCEL", None)] {
-        assert_eq!((request.method().as_str(), request.uri_text(), request.cseq().number), (method, "sip:a@h", 7));
+        assert_eq!(
+            (request.method().as_str(), request.uri_text(), request.cseq().number),
+            (method, "sip:a@h", 7)
+        );
         let vias: Vec<_> = request.values(HeaderName::Via).collect();
         assert_eq!(vias, [via().as_bytes()], "one Via, that of the INVITE");
         assert_eq!((request.from().tag(), request.to().tag(), request.call_id()), (Some("1"), to_tag, "1"));

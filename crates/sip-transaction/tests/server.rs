@@ -88,8 +88,11 @@ fn check(method: &str, reliable: bool, script: &str) {
     let began = Instant::now();
     let table = ServerTransactions::new(began, Timers::default(), 10);
     let mut run = Script { began, table, id: None, reliable, log: Vec::new() };
-    let lines: Vec<String> =
-        script.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|l| !l.is_empty()).collect();
+    let lines: Vec<String> = script
+        .lines()
+        .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|l| !l.is_empty())
+        .collect();
     let mut end = 0;
     for line in &lines {
         let (time, rest) = line.split_once("ms ").expect("time");
@@ -231,7 +234,11 @@ fn cancel_finds_its_request() {
          1ms out nothing",
     );
     check("MESSAGE", false, "0ms net> CANCEL\n 0ms out cancel of None");
-    check("MESSAGE", false, "0ms net> MESSAGE\n0ms out new\n0ms net> CANCEL\n0ms out cancel of Some(Some(\"user\"))");
+    check(
+        "MESSAGE",
+        false,
+        "0ms net> MESSAGE\n0ms out new\n0ms net> CANCEL\n0ms out cancel of Some(Some(\"user\"))",
+    );
 }
 
 fn parse(text: &str) -> Request {
@@ -267,9 +274,13 @@ fn rfc_2543_requests_match_by_their_parts() {
     let base = "INVITE sip:a@h SIP/2.0\nVia: SIP/2.0/UDP c:5061\nFrom: <sip:b@h>;tag=1\nTo: <sip:a@h>\nCall-ID: 1\n\
         CSeq: 1 INVITE\n\n";
     let now = Instant::now();
-    for (from, to, is_new) in
-        [("", "", false), ("Call-ID: 1", "Call-ID: 2", true), ("CSeq: 1", "CSeq: 2", true), ("tag=1", "tag=2", true), ("c:5061", "c", true)]
-    {
+    for (from, to, is_new) in [
+        ("", "", false),
+        ("Call-ID: 1", "Call-ID: 2", true),
+        ("CSeq: 1", "CSeq: 2", true),
+        ("tag=1", "tag=2", true),
+        ("c:5061", "c", true),
+    ] {
         let mut table: ServerTransactions<(), ()> = ServerTransactions::new(now, Timers::default(), 10);
         let ServerMatch::New(id) = table.receive(now, &parse(base), false, ()) else { panic!("new") };
         let found = table.receive(now, &parse(&base.replace(from, to)), false, ());

@@ -52,7 +52,11 @@ impl Config {
 }
 
 fn default_file() -> Option<PathBuf> {
-    ["./rollcall.toml", "/etc/rollcall/rollcall.toml"].iter().map(Path::new).find(|p| p.exists()).map(Into::into)
+    ["./rollcall.toml", "/etc/rollcall/rollcall.toml"]
+        .iter()
+        .map(Path::new)
+        .find(|p| p.exists())
+        .map(Into::into)
 }
 
 fn read(text: Option<&str>, overrides: &[String]) -> Result<Config, ConfigError> {
@@ -61,7 +65,9 @@ fn read(text: Option<&str>, overrides: &[String]) -> Result<Config, ConfigError>
         syntax(text)?;
         builder = builder.add_source(File::from_str(text, FileFormat::Toml));
     }
-    builder = builder.add_source(Environment::with_prefix("ROLLCALL").prefix_separator("__").separator("__").try_parsing(true));
+    builder = builder.add_source(
+        Environment::with_prefix("ROLLCALL").prefix_separator("__").separator("__").try_parsing(true),
+    );
     for item in overrides {
         let (key, value) = item
             .split_once('=')
@@ -163,7 +169,10 @@ mod tests {
         let e = error("[server]\nnode = \"a\"\n\n[registrar]\nmin_expire_seconds = 5\n");
         assert_eq!((e.line, e.key.as_str()), (Some(5), "registrar.min_expire_seconds"));
         assert!(e.message.contains("expected") && e.message.contains("min_expires_seconds"), "{}", e.message);
-        assert!(e.to_string().contains("rollcall.toml:5: registrar.min_expire_seconds: unknown field"), "{e}");
+        assert!(
+            e.to_string().contains("rollcall.toml:5: registrar.min_expire_seconds: unknown field"),
+            "{e}"
+        );
     }
 
     #[test]

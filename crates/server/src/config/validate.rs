@@ -28,7 +28,10 @@ impl Config {
             ));
         }
         if self.auth.enabled && self.auth.algorithms.is_empty() {
-            return Err(ConfigError::at("auth.algorithms", "expected at least one of MD5, SHA-256, SHA-512-256"));
+            return Err(ConfigError::at(
+                "auth.algorithms",
+                "expected at least one of MD5, SHA-256, SHA-512-256",
+            ));
         }
         Ok(())
     }
@@ -50,17 +53,20 @@ impl Config {
         let mut names = BTreeSet::new();
         for (i, domain) in self.domain.iter().enumerate() {
             let name = domain.name.to_ascii_lowercase();
-            let valid = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b));
+            let valid =
+                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b));
             if !valid {
-                return Err(ConfigError::at(format!("domain[{i}].name"), "expected a host name, without a port"));
+                return Err(ConfigError::at(
+                    format!("domain[{i}].name"),
+                    "expected a host name, without a port",
+                ));
             }
             if !names.insert(name) {
                 return Err(ConfigError::at(format!("domain[{i}].name"), "this domain is there already"));
             }
-            domain
-                .presence
-                .validate()
-                .map_err(|error| ConfigError::at(format!("domain[{i}].presence.{}", error.key), error.message))?;
+            domain.presence.validate().map_err(|error| {
+                ConfigError::at(format!("domain[{i}].presence.{}", error.key), error.message)
+            })?;
         }
         Ok(())
     }

@@ -1,13 +1,12 @@
 //! What is decided before anything is spent on a request: blocked sources, the rate of a source, draining.
 
 use std::future::{Ready, ready};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use ipnet::IpNet;
-use sip_service::{Answered, Metrics, SipRequest};
+use sip_service::{Answered, Gated, Metrics, SipRequest};
 use tower_service::Service;
 
 use super::SourceLimiter;
@@ -72,12 +71,12 @@ impl Gate {
 impl<S> Service<SipRequest> for Admission<S>
 where
     S: Service<SipRequest, Response = Answered>,
-    S::Error: From<AdmissionError>,
+    S::Error: From<AdmissionError> + Unpin,
     S::Future: Unpin,
 {
     type Response = Answered;
     type Error = S::Error;
-    type Future = Gated<S::Future, S::Error>;
+    type Future = Gated<S::Future, Ready<Result<Answered, S::Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -88,27 +87,6 @@ where
             Verdict::Admitted => Gated::Inner(self.inner.call(request)),
             Verdict::Dropped => Gated::Now(ready(Ok(request.transaction.abandon()))),
             Verdict::Refused(error) => Gated::Now(ready(Err(error.into()))),
-        }
-    }
-}
-
-/// The inner future, or an answer that is known at once.
-pub(crate) enum Gated<F, E> {
-    Inner(F),
-    Now(Ready<Result<Answered, E>>),
-}
-
-impl<F, E> Future for Gated<F, E>
-where
-    F: Future<Output = Result<Answered, E>> + Unpin,
-    E: Unpin,
-{
-    type Output = Result<Answered, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Self::Inner(future) => Pin::new(future).poll(cx),
-            Self::Now(answer) => Pin::new(answer).poll(cx),
         }
     }
 }

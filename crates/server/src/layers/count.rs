@@ -77,6 +77,11 @@ mod tests {
     fn credentials_are_not_logged_even_when_folded() {
         let text = b"REGISTER sip:a SIP/2.0\r\nauthorization: Digest x,\r\n response=\"secret\"\r\nTo: <sip:a@b>\r\n\r\n";
         let shown = String::from_utf8(super::redacted(text)).expect("text");
-        assert!(!shown.contains("secret") && shown.contains("authorization: (redacted)") && shown.contains("To: "), "{shown}");
+        assert!(
+            !shown.contains("secret")
+                && shown.contains("authorization: (redacted)")
+                && shown.contains("To: "),
+            "{shown}"
+        );
     }
 }

@@ -6,7 +6,7 @@ mod limiter;
 mod rescue;
 
 pub use admission::AdmissionError;
-pub(crate) use admission::{Admission, Gate, Gated};
+pub(crate) use admission::{Admission, Gate};
 pub(crate) use count::Count;
 pub(crate) use limiter::SourceLimiter;
 pub(crate) use rescue::RescueErrors;

@@ -79,7 +79,11 @@ fn read(cursor: &mut Cursor<'_>) -> Result<(Span, Span), &'static str> {
         cursor.take(chars::PARAM_VALUE)
     };
     cursor.skip_lws();
-    if cursor.is_at_end() || cursor.peek() == Some(b',') { Ok((name, value)) } else { Err("a comma between parameters") }
+    if cursor.is_at_end() || cursor.peek() == Some(b',') {
+        Ok((name, value))
+    } else {
+        Err("a comma between parameters")
+    }
 }
 
 #[cfg(test)]
@@ -88,16 +92,23 @@ mod tests {
 
     #[test]
     fn credentials() {
-        let value = br#"Digest username="Alice", realm="atlanta.com",nonce="84a4cc6f3082121f32b42a2187831a9e" ,
+        let value =
+            br#"Digest username="Alice", realm="atlanta.com",nonce="84a4cc6f3082121f32b42a2187831a9e" ,
             response = "7587245234b3434cc3412213e5f113a5432" , uri="sip:a@h;x,y", qop=auth,,nc=0000000a"#;
         let digest = AuthParams::parse(value, "Authorization").expect("credentials");
         assert_eq!(digest.scheme, "Digest");
         assert_eq!(digest.value("URI"), Some("sip:a@h;x,y"));
-        assert_eq!((digest.value("nc"), digest.value("qop"), digest.value("opaque")), (Some("0000000a"), Some("auth"), None));
+        assert_eq!(
+            (digest.value("nc"), digest.value("qop"), digest.value("opaque")),
+            (Some("0000000a"), Some("auth"), None)
+        );
         for bad in [&b""[..], b"Digest x", b"Digest x=\"open", b"Digest a=\"b\" c=\"d\""] {
             assert!(AuthParams::parse(bad, "Authorization").is_err());
         }
         // RFC 4475 §3.3.7: another scheme is not for us to read.
-        assert_eq!(AuthParams::parse(b"NoOneKnowsThisScheme opaque-data=here", "Authorization").map(|a| a.scheme), Ok("NoOneKnowsThisScheme"));
+        assert_eq!(
+            AuthParams::parse(b"NoOneKnowsThisScheme opaque-data=here", "Authorization").map(|a| a.scheme),
+            Ok("NoOneKnowsThisScheme")
+        );
     }
 }

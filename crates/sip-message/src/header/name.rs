@@ -138,7 +138,14 @@ mod tests {
     // RFC 3261 §7.3.3.
     #[test]
     fn compact_forms() {
-        for (letter, name) in [("v", "Via"), ("F", "From"), ("i", "Call-ID"), ("m", "Contact"), ("o", "Event"), ("u", "Allow-Events")] {
+        for (letter, name) in [
+            ("v", "Via"),
+            ("F", "From"),
+            ("i", "Call-ID"),
+            ("m", "Contact"),
+            ("o", "Event"),
+            ("u", "Allow-Events"),
+        ] {
             assert_eq!(HeaderName::from_bytes(letter.as_bytes()).as_str(), name);
         }
     }

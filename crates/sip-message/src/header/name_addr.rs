@@ -62,7 +62,10 @@ impl NameAddrParts {
 /// `token` and white space; besides, UTF-8 and a few marks that telephones send without quotes. None of them is
 /// ambiguous; a comma or a semicolon would be (RFC 4475 §3.1.2.15).
 fn is_display(b: u8) -> bool {
-    chars::is(chars::TOKEN, b) || chars::is_lws(b) || b >= 0x80 || matches!(b, b'(' | b')' | b'/' | b'#' | b'&' | b'@' | b'=' | b'$' | b'|')
+    chars::is(chars::TOKEN, b)
+        || chars::is_lws(b)
+        || b >= 0x80
+        || matches!(b, b'(' | b')' | b'/' | b'#' | b'&' | b'@' | b'=' | b'$' | b'|')
 }
 
 fn bracketed(cursor: &mut Cursor<'_>, display: Span) -> Result<NameAddrParts, &'static str> {
@@ -81,11 +84,8 @@ fn bracketed(cursor: &mut Cursor<'_>, display: Span) -> Result<NameAddrParts, &'
 
 fn bare(cursor: &mut Cursor<'_>) -> Result<NameAddrParts, &'static str> {
     let start = cursor.at;
-    let length = cursor
-        .rest()
-        .iter()
-        .position(|&b| b == b';' || chars::is_lws(b))
-        .unwrap_or(cursor.rest().len());
+    let length =
+        cursor.rest().iter().position(|&b| b == b';' || chars::is_lws(b)).unwrap_or(cursor.rest().len());
     let uri = Span::new(start, start + length);
     let text = cursor.rest_of(uri);
     // RFC 3261 §20.10 and RFC 8217: with a comma, a question mark or a semicolon the URI must stand in brackets.
@@ -129,9 +129,24 @@ mod tests {
     #[test]
     fn forms() {
         for (text, display, uri, tag) in [
-            ("\"A. G. Bell\" <sip:agb@bell-telephone.com> ;tag=a48s", "\"A. G. Bell\"", "sip:agb@bell-telephone.com", Some("a48s")),
-            ("sip:+12125551212@server.phone2net.com;tag=887s", "", "sip:+12125551212@server.phone2net.com", Some("887s")),
-            ("Anonymous <sip:c8oqz84zk7z@privacy.org>;tag=hyh8", "Anonymous", "sip:c8oqz84zk7z@privacy.org", Some("hyh8")),
+            (
+                "\"A. G. Bell\" <sip:agb@bell-telephone.com> ;tag=a48s",
+                "\"A. G. Bell\"",
+                "sip:agb@bell-telephone.com",
+                Some("a48s"),
+            ),
+            (
+                "sip:+12125551212@server.phone2net.com;tag=887s",
+                "",
+                "sip:+12125551212@server.phone2net.com",
+                Some("887s"),
+            ),
+            (
+                "Anonymous <sip:c8oqz84zk7z@privacy.org>;tag=hyh8",
+                "Anonymous",
+                "sip:c8oqz84zk7z@privacy.org",
+                Some("hyh8"),
+            ),
             ("<sip:a@h;transport=tcp?x=y>", "", "sip:a@h;transport=tcp?x=y", None),
             ("caller<sip:caller@example.com>;tag=323", "caller", "sip:caller@example.com", Some("323")),
             ("\"<>\\\"\" <sip:a@h>", "\"<>\\\"\"", "sip:a@h", None),
@@ -139,10 +154,25 @@ mod tests {
             ("Jos\u{e9} P\u{e9}rez <sip:j@h>", "Jos\u{e9} P\u{e9}rez", "sip:j@h", None),
         ] {
             let name_addr = NameAddr::parse(text.as_bytes(), "To").unwrap_or_else(|e| panic!("{text}: {e}"));
-            assert_eq!((name_addr.display, name_addr.uri_text, name_addr.tag()), (display, uri, tag), "{text}");
+            assert_eq!(
+                (name_addr.display, name_addr.uri_text, name_addr.tag()),
+                (display, uri, tag),
+                "{text}"
+            );
         }
         // RFC 4475 §3.1.2.6, §3.1.2.14, §3.1.2.15.
-        for bad in ["\"open <sip:a@h>", "\"W\" < sip:a@h >", "Bell, A <sip:a@h>", "<sip:a@h", "<>", "", "sip:a@h?x=y", "<sip:a@h>;;", "<sip:a@h> x", "alice"] {
+        for bad in [
+            "\"open <sip:a@h>",
+            "\"W\" < sip:a@h >",
+            "Bell, A <sip:a@h>",
+            "<sip:a@h",
+            "<>",
+            "",
+            "sip:a@h?x=y",
+            "<sip:a@h>;;",
+            "<sip:a@h> x",
+            "alice",
+        ] {
             assert!(NameAddr::parse(bad.as_bytes(), "To").is_err(), "{bad}");
         }
     }

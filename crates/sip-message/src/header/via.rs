@@ -124,7 +124,8 @@ impl<'a> Via<'a> {
     pub fn is_rfc3261(&self) -> bool {
         const COOKIE: &str = "z9hG4bK";
         let branch = self.branch();
-        branch.len() > COOKIE.len() && branch.get(..COOKIE.len()).is_some_and(|c| c.eq_ignore_ascii_case(COOKIE))
+        branch.len() > COOKIE.len()
+            && branch.get(..COOKIE.len()).is_some_and(|c| c.eq_ignore_ascii_case(COOKIE))
     }
 
     /// What `received` and `rport` must be when the message came from `source`.
@@ -150,8 +151,20 @@ mod tests {
         let via = Via::parse(b"SIP / 2.0 / TCP spindle.example.com : 5061 ;\r\n branch = z9hG4bK9ikj8 ; rport;received=2001:db8::9").expect("a Via");
         assert_eq!((via.protocol, via.host, via.port), ("TCP", "spindle.example.com", Some(5061)));
         assert_eq!((via.branch(), via.is_rfc3261()), ("z9hG4bK9ikj8", true));
-        assert_eq!((via.params.value("rport"), via.params.value("received")), (Some(""), Some("2001:db8::9")));
-        for bad in ["", "SIP/2.0/UDP", "SIP/3.0/UDP h", "HTTP/2.0/UDP h", "SIP/2.0/UDP h;;", "SIP/2.0/UDP h;=x", "SIP/2.0/UDP h:x", "SIP/2.0/UDP h x"] {
+        assert_eq!(
+            (via.params.value("rport"), via.params.value("received")),
+            (Some(""), Some("2001:db8::9"))
+        );
+        for bad in [
+            "",
+            "SIP/2.0/UDP",
+            "SIP/3.0/UDP h",
+            "HTTP/2.0/UDP h",
+            "SIP/2.0/UDP h;;",
+            "SIP/2.0/UDP h;=x",
+            "SIP/2.0/UDP h:x",
+            "SIP/2.0/UDP h x",
+        ] {
             assert!(Via::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }

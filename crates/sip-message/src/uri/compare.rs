@@ -179,7 +179,9 @@ fn headers_match(a: &Uri<'_>, b: &Uri<'_>) -> bool {
         });
         let mut pairs: Pairs<'_> = pairs.collect();
         pairs.sort_by(|a, b| {
-            folded(a.0).cmp(folded(b.0)).then_with(|| canonical(a.1.unwrap_or("")).cmp(canonical(b.1.unwrap_or(""))))
+            folded(a.0)
+                .cmp(folded(b.0))
+                .then_with(|| canonical(a.1.unwrap_or("")).cmp(canonical(b.1.unwrap_or(""))))
         });
         pairs
     };

@@ -120,7 +120,8 @@ pub(crate) fn host(cursor: &mut Cursor<'_>) -> Result<Span, &'static str> {
     if cursor.eat(b'[') {
         // Whether it is an address is seen when it is asked for: RFC 5118 section 4.10 wants the three colons of the
         // grammar's slip to be tolerated.
-        let length = cursor.rest().iter().take_while(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')).count();
+        let length =
+            cursor.rest().iter().take_while(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')).count();
         cursor.at += length;
         if length < 2 || !cursor.eat(b']') {
             return Err("an IPv6 address in brackets");
@@ -159,7 +160,9 @@ fn escaped(cursor: &mut Cursor<'_>, class: u8) -> Result<Span, &'static str> {
     loop {
         let end = cursor.take(class).end;
         match cursor.rest() {
-            [b'%', high, low, ..] if chars::hex(*high).is_some() && chars::hex(*low).is_some() => cursor.at += 3,
+            [b'%', high, low, ..] if chars::hex(*high).is_some() && chars::hex(*low).is_some() => {
+                cursor.at += 3
+            }
             [b'%', ..] => return Err("two hexadecimal digits after `%`"),
             _ => return Ok(Span { start, end }),
         }

@@ -15,12 +15,21 @@ pub(crate) struct InviteClient {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Calling { timer_a: Option<TimerA>, timer_b: Instant },
+    Calling {
+        timer_a: Option<TimerA>,
+        timer_b: Instant,
+    },
     /// `give_up` runs once the request was cancelled: §9.1 takes it for cancelled if no final response comes in 64*T1.
-    Proceeding { give_up: Option<Instant> },
-    Completed { timer_d: Instant },
+    Proceeding {
+        give_up: Option<Instant>,
+    },
+    Completed {
+        timer_d: Instant,
+    },
     /// RFC 6026 §7.2: a 2xx came; more may.
-    Accepted { timer_m: Instant },
+    Accepted {
+        timer_m: Instant,
+    },
     Terminated,
 }
 
@@ -58,7 +67,9 @@ impl InviteClient {
                 self.state = Completed { timer_d };
                 outputs([Output::Ack, Output::Deliver])
             }
-            (Completed { .. }, Response(code)) if code.is_final() && !code.is_success() => outputs([Output::Ack]),
+            (Completed { .. }, Response(code)) if code.is_final() && !code.is_success() => {
+                outputs([Output::Ack])
+            }
             (Accepted { .. }, Response(code)) if code.is_success() => outputs([Output::Deliver]),
             (Calling { .. } | Proceeding { .. }, Fail) => {
                 self.state = Terminated;

@@ -72,9 +72,14 @@ enum Machine {
 enum Cancel {
     NotWanted,
     /// Wanted, but no provisional response has come yet (§9.1).
-    Held { reason: Option<Box<str>> },
+    Held {
+        reason: Option<Box<str>>,
+    },
     /// On its way, with a transaction of its own that shares the branch.
-    Sent { request: Bytes, machine: NonInviteClient },
+    Sent {
+        request: Bytes,
+        machine: NonInviteClient,
+    },
 }
 
 impl Machine {
@@ -158,7 +163,8 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
     ) -> bool {
         let Some(transaction) = self.transactions.get_mut(&id) else { return false };
         let method = response.cseq().method;
-        if let (Method::Cancel, Machine::Invite(_, Cancel::Sent { machine, .. })) = (method, &mut transaction.machine)
+        if let (Method::Cancel, Machine::Invite(_, Cancel::Sent { machine, .. })) =
+            (method, &mut transaction.machine)
         {
             // The answer to our own CANCEL says nothing to anyone: what counts is the answer to the INVITE.
             let _absorbed = machine.handle(now, Input::Response(response.status()));

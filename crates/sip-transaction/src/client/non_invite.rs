@@ -74,9 +74,10 @@ impl NonInviteClient {
                 outputs([Output::Terminated])
             }
             // Completed absorbs what comes again (Timer K); a Wake before its time is harmless.
-            (Trying { .. } | Proceeding { .. } | Completed { .. } | Terminated, Response(_) | Fail | Wake) => {
-                outputs([])
-            }
+            (
+                Trying { .. } | Proceeding { .. } | Completed { .. } | Terminated,
+                Response(_) | Fail | Wake,
+            ) => outputs([]),
         }
     }
 

@@ -18,11 +18,21 @@ pub(crate) struct InviteServer {
 
 #[derive(Debug)]
 enum State {
-    Proceeding { last: Option<Bytes> },
+    Proceeding {
+        last: Option<Bytes>,
+    },
     /// RFC 6026 §7.1: a 2xx was sent; the transaction user repeats it, retransmissions of the INVITE are absorbed.
-    Accepted { timer_l: Instant },
-    Completed { last: Bytes, timer_g: Option<TimerG>, timer_h: Instant },
-    Confirmed { timer_i: Instant },
+    Accepted {
+        timer_l: Instant,
+    },
+    Completed {
+        last: Bytes,
+        timer_g: Option<TimerG>,
+        timer_h: Instant,
+    },
+    Confirmed {
+        timer_i: Instant,
+    },
     Terminated,
 }
 
@@ -100,7 +110,9 @@ impl InviteServer {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Accepted { timer_l: due } | State::Confirmed { timer_i: due } => Some(due),
-            State::Completed { timer_g, timer_h, .. } => Some(timer_g.map_or(timer_h, |g| g.due.min(timer_h))),
+            State::Completed { timer_g, timer_h, .. } => {
+                Some(timer_g.map_or(timer_h, |g| g.due.min(timer_h)))
+            }
             State::Proceeding { .. } | State::Terminated => None,
         }
     }

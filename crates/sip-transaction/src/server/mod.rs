@@ -179,10 +179,13 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
 
     fn retransmission(&mut self, now: Instant, slot: u32) -> ServerMatch<U, D> {
         let Some((_, transaction)) = self.at(slot) else { return ServerMatch::Retransmission(None) };
-        let again = transaction.machine.handle(now, Input::Retransmission).into_iter().find_map(|output| match output {
-            Output::Send(bytes) => Some((transaction.to, bytes)),
-            Output::NoAck | Output::Terminated => None,
-        });
+        let again =
+            transaction.machine.handle(now, Input::Retransmission).into_iter().find_map(
+                |output| match output {
+                    Output::Send(bytes) => Some((transaction.to, bytes)),
+                    Output::NoAck | Output::Terminated => None,
+                },
+            );
         ServerMatch::Retransmission(again)
     }
 
@@ -286,7 +289,8 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
     }
 
     fn remove(&mut self, id: ServerId) {
-        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|s| s.generation == id.generation) else {
+        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|s| s.generation == id.generation)
+        else {
             return;
         };
         if let Some(transaction) = slot.transaction.take() {

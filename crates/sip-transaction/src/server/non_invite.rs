@@ -42,16 +42,19 @@ impl NonInviteServer {
                 };
                 outputs([Output::Send(bytes.clone())])
             }
-            (Proceeding { last } | Completed { last, .. }, Retransmission) => outputs([Output::Send(last.clone())]),
+            (Proceeding { last } | Completed { last, .. }, Retransmission) => {
+                outputs([Output::Send(last.clone())])
+            }
             (Completed { timer_j, .. }, Wake) if now >= *timer_j => {
                 self.state = Terminated;
                 outputs([Output::Terminated])
             }
             // The RFC discards the rest: a retransmission while Trying, a second final response once Completed. A Wake
             // before its time is harmless; an ACK never comes here.
-            (Trying | Proceeding { .. } | Completed { .. } | Terminated, Respond(_) | Retransmission | Wake | Ack) => {
-                outputs([])
-            }
+            (
+                Trying | Proceeding { .. } | Completed { .. } | Terminated,
+                Respond(_) | Retransmission | Wake | Ack,
+            ) => outputs([]),
         }
     }
 

@@ -1,0 +1,4 @@
+//! Not here yet.
+pub(crate) fn demo() -> anyhow::Result<()> {
+    anyhow::bail!("")
+}

@@ -1,0 +1,110 @@
+//! What a server used of the machine: processor time and memory of a process and its descendants, from `/proc`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// `USER_HZ`, in which `/proc/PID/stat` counts: 100 on every architecture Linux runs on today.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// The fields of `/proc/PID/stat` that matter here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    parent: u32,
+    /// User and system time of all threads, those that ended too.
+    ticks: u64,
+}
+
+/// Parses `/proc/PID/stat`; the command in parentheses may itself contain spaces and parentheses.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
+    // Counted from the state, which is field 3: the parent is field 4, utime 14, stime 15.
+    let parent = fields.nth(1)?.parse().ok()?;
+    let user: u64 = fields.nth(9)?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(Stat { parent, ticks: user + system })
+}
+
+/// Parses one `name: 123 kB` line of `/proc/PID/smaps_rollup`; the answer is in bytes.
+fn parse_kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// A process and all its descendants: Rollcall is one process of many threads, kamailio is many processes.
+pub(crate) fn family(root: u32) -> Result<BTreeSet<u32>> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // A process may end while we read.
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        parents.extend(parse_stat(&text).map(|stat| (pid, stat.parent)));
+    }
+    let mut family = BTreeSet::from([root]);
+    loop {
+        let before = family.len();
+        family.extend(parents.iter().filter(|(_, parent)| family.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>());
+        if family.len() == before {
+            return Ok(family);
+        }
+    }
+}
+
+/// Processor time, user and system, of a process and its descendants since they started.
+pub(crate) fn processor_time(root: u32) -> Result<Duration> {
+    let mut ticks = 0;
+    for pid in family(root)? {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;
+        ticks += parse_stat(&text).with_context(|| format!("/proc/{pid}/stat is not as expected"))?.ticks;
+    }
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
+/// Resident memory of a process and its descendants in bytes; a page they share is counted once (the kernel's "Pss").
+pub(crate) fn memory_bytes(root: u32) -> Result<u64> {
+    let mut bytes = 0;
+    for pid in family(root)? {
+        let path = format!("/proc/{pid}/smaps_rollup");
+        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+        bytes += parse_kilobytes(&text, "Pss").with_context(|| format!("{path} has no Pss"))?;
+    }
+    Ok(bytes)
+}
+
+/// Processor time of the calling thread.
+pub(crate) fn thread_time() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanoseconds = text.split_ascii_whitespace().next().and_then(|n| n.parse().ok());
+    Ok(Duration::from_nanos(nanoseconds.context("/proc/thread-self/schedstat is not as expected")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_with_an_awkward_command() {
+        let text = "4242 (a) b (c)) S 17 4242 4242 0 -1 4194560 950 0 3 0 120 35 7 9 20 0 4 0 100 1000 200";
+        assert_eq!(parse_stat(text), Some(Stat { parent: 17, ticks: 155 }));
+        assert_eq!(parse_stat("4242 (short) S 17"), None);
+        assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn pss_in_kilobytes() {
+        let text = "00400000-7ffd rollup\nRss:  9000 kB\nPss:        7436 kB\nPss_Anon:   1 kB\n";
+        assert_eq!(parse_kilobytes(text, "Pss"), Some(7436 * 1024));
+        assert_eq!(parse_kilobytes(text, "Swap"), None);
+    }
+
+    #[test]
+    fn this_process_is_its_own_family() {
+        let me = std::process::id();
+        assert!(family(me).unwrap().contains(&me));
+        assert!(memory_bytes(me).unwrap() > 100_000);
+    }
+}
