@@ -34,7 +34,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(text) = &options.k {
         arguments.extend(["-k".into(), text.into()]);
     }
-    let environment =
-        [("ROLLCALL_BIN", rollcall.as_os_str()), ("ROLLCALL_TRANSPORTS", "udp tcp".as_ref()), ("RUST_LOG", "warn".as_ref())];
+    let environment = [
+        ("ROLLCALL_BIN", rollcall.as_os_str()),
+        ("ROLLCALL_TRANSPORTS", "udp tcp".as_ref()),
+        ("RUST_LOG", "warn".as_ref()),
+    ];
     shell::run("python3", &arguments, &environment)
 }

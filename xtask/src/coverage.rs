@@ -60,7 +60,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 fn test_lines<'a>(name: &str, text: &'a str) -> impl Iterator<Item = &'a str> + use<'a> {
     let all = name.contains("/tests/") || name.starts_with("tests/") || name.ends_with("/tests.rs");
     let lines = text.lines();
-    let skip = if all { 0 } else { text.lines().position(|l| l.trim() == "#[cfg(test)]").unwrap_or(usize::MAX) };
+    let skip =
+        if all { 0 } else { text.lines().position(|l| l.trim() == "#[cfg(test)]").unwrap_or(usize::MAX) };
     lines.skip(skip)
 }
 
@@ -76,7 +77,8 @@ fn cite(line: &str, file: &str, coverage: &mut Coverage) {
             rest = number;
         } else if let Some(number) = rest.strip_prefix('§') {
             let text: String = number.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
-            let section: Option<Vec<u32>> = text.trim_end_matches('.').split('.').map(|n| n.parse().ok()).collect();
+            let section: Option<Vec<u32>> =
+                text.trim_end_matches('.').split('.').map(|n| n.parse().ok()).collect();
             if let (Some(rfc), Some(section)) = (rfc, section) {
                 let files = coverage.entry(rfc).or_default().entry(Section(section)).or_default();
                 files.insert(file.to_owned());

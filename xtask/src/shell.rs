@@ -13,7 +13,11 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// Runs a command to its end; what it prints is shown.
-pub(crate) fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S], environment: &[(&str, &OsStr)]) -> Result<()> {
+pub(crate) fn run<S: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[S],
+    environment: &[(&str, &OsStr)],
+) -> Result<()> {
     let shown: Vec<_> = arguments.iter().map(|a| a.as_ref().to_string_lossy()).collect();
     eprintln!("$ {program} {}", shown.join(" "));
     let status = Command::new(program)

@@ -28,7 +28,8 @@ pub(crate) const OPENSSL: Tool = Tool { program: "openssl", package: "openssl" }
 /// # Errors
 /// What has to be installed by hand, with the command that does it.
 pub(crate) fn ensure(tools: &[&Tool]) -> Result<()> {
-    let missing: Vec<_> = tools.iter().filter(|tool| !is_there(tool.program)).map(|tool| tool.package).collect();
+    let missing: Vec<_> =
+        tools.iter().filter(|tool| !is_there(tool.program)).map(|tool| tool.package).collect();
     if missing.is_empty() {
         return Ok(());
     }

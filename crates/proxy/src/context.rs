@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use sip_message::{Edit, HeaderName, Reply, Request, Response, StatusCode};
+use sip_message::{Edit, HeaderName, Method, Reply, Request, Response, StatusCode};
 use sip_service::{CancelUser, ClientFailure, ClientUser, LocateError, ServerTransaction, Target, TimerUser, Unsent};
 use sip_transaction::{Branch, ClientId};
 use smallvec::SmallVec;
@@ -135,19 +135,25 @@ impl Context {
             network: &**endpoint.network(),
             record_route: config.record_route,
         };
-        let hop = copy.locate(target).map_err(|error| unlocated(&error))?;
+        // RFC 5626 §7: a binding whose flow is gone, and whose URI leads nowhere (that of a phone behind a WebSocket or a
+        // NAT), is a flow that failed, be it found now or when sending.
+        let has_flow = target.flow.is_some();
+        let unlocated = |error| if has_flow { StatusCode::FLOW_FAILED } else { unlocated(&error) };
+        let hop = copy.locate(target).map_err(unlocated)?;
         let id = endpoint.new_client();
         let bytes = copy.write(target, &hop, Branch { id, loop_hash: self.incoming.loop_hash }, max_breadth);
-        let is_invite = request.method() == sip_message::Method::Invite;
         let method = request.method();
+        let is_invite = method == Method::Invite;
+        let is_flow = target.flow == Some(hop.flow);
         let user: Arc<dyn ClientUser> = Arc::<Self>::clone(self);
         endpoint.request(now, id, is_invite, bytes, &hop.flow, user, branch).map_err(|error| match error {
+            Unsent::Unreachable(_) if is_flow => StatusCode::FLOW_FAILED,
             Unsent::Unreachable(_) | Unsent::TooManyTransactions => StatusCode::SERVICE_UNAVAILABLE,
         })?;
         metrics.forwarded(method);
         if let Some(b) = state.branches.last_mut() {
             b.id = Some(id);
-            b.is_flow = target.flow == Some(hop.flow);
+            b.is_flow = is_flow;
         }
         Ok(())
     }
@@ -257,7 +263,7 @@ impl ClientUser for Context {
         let is_flow = self.state.lock().branches.get(branch as usize).is_some_and(|b| b.is_flow);
         let code = match failure {
             ClientFailure::Timeout => StatusCode::REQUEST_TIMEOUT,
-            // RFC 5626 §5.3.1.
+            // RFC 5626 §7.
             ClientFailure::Unreachable if is_flow => StatusCode::FLOW_FAILED,
             ClientFailure::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
         };

@@ -43,7 +43,7 @@ impl Stack {
         let locations = Locations::new(Arc::clone(&state.bindings), state.users() as _);
         let proxy = Proxy::new(
             Arc::clone(&state.endpoint),
-            Arc::new(config.proxy.clone()),
+            Arc::new(config.proxy),
             Arc::clone(domains),
             Arc::clone(&state.secret),
             locations,

@@ -271,7 +271,7 @@ mod tests {
     fn without_qop_a_nonce_is_good_once() {
         let bench = Bench::new(1_000);
         let nonce = bench.issue();
-        let mut take = || bench.nonces.take(&bench.secret, &nonce, Protection::Legacy);
+        let take = || bench.nonces.take(&bench.secret, &nonce, Protection::Legacy);
         assert_eq!((take(), take()), (NonceUse::Good, NonceUse::Stale));
         assert!(!bench.is_good(&nonce, 1));
     }
@@ -307,8 +307,8 @@ mod tests {
             assert!(seen.iter().all(|nonce| !bench.is_good(nonce, 1)), "a count was good twice");
         }
         assert!(seen.len() > 100, "only {} nonces were good", seen.len());
-        let tracked: usize =
-            bench.nonces.stripes.iter().map(|s| s.lock().young.len() + s.lock().old.len()).sum();
+        let counts = |used: &Used| used.young.len() + used.old.len();
+        let tracked: usize = bench.nonces.stripes.iter().map(|s| counts(&s.lock())).sum();
         assert!(tracked <= STRIPES * 2 * 3, "{tracked}");
     }
 }

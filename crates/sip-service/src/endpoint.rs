@@ -13,7 +13,7 @@ use sip_transaction::{
     ServerTransactions, Timers, Wheel, stripe_of,
 };
 
-use crate::server::reply_flow;
+use crate::server::ReplyPath;
 use crate::{
     CancelUser, ClientFailure, ClientUser, Flow, Metrics, Network, ServerTransaction, SipRequest, TimerUser,
     Unreachable,
@@ -54,8 +54,10 @@ pub enum Unsent {
     TooManyTransactions,
 }
 
-type Servers = Mutex<ServerTransactions<Arc<dyn CancelUser>, Flow>>;
-type Clients = Mutex<ClientTransactions<(Arc<dyn ClientUser>, u32), Flow>>;
+type Servers = Mutex<ServerTransactions<Arc<dyn CancelUser>, ReplyPath>>;
+/// Whom a client transaction is for, and under which number it knows it.
+type BranchOf = (Arc<dyn ClientUser>, u32);
+type Clients = Mutex<ClientTransactions<BranchOf, Flow>>;
 type Alarms = Mutex<Wheel<(Weak<dyn TimerUser>, u64)>>;
 
 /// Transactions over a network. Everything that concerns one transaction is under the lock of its stripe; no two locks
@@ -133,7 +135,7 @@ impl Endpoint {
         user: &impl TransactionUser,
     ) {
         let stripe = stripe_of(&request) as usize % STRIPES;
-        let reply_to = reply_flow(&request, source);
+        let reply_to = ReplyPath::of(&request, source);
         let matched =
             self.servers[stripe].lock().receive(now, &request, source.transport.is_reliable(), reply_to);
         match matched {
@@ -142,7 +144,7 @@ impl Endpoint {
                     ServerTransaction::new(Arc::clone(self), stripe, id, request, *source, reply_to, now);
                 user.on_request(SipRequest { transaction, now, identity: None });
             }
-            ServerMatch::Retransmission(Some((flow, bytes))) => self.send(&flow, bytes, None),
+            ServerMatch::Retransmission(Some((path, bytes))) => self.send_response(&path, bytes),
             ServerMatch::Retransmission(None) | ServerMatch::AckAbsorbed => {}
             ServerMatch::Ack => user.on_ack(now, request, source),
             ServerMatch::Cancel { own, cancels } => {
@@ -160,7 +162,7 @@ impl Endpoint {
                 )
                 .header(sip_message::HeaderName::RetryAfter, 10)
                 .finish();
-                self.send(&reply_to, reply.bytes, None);
+                self.send_response(&reply_to, reply.bytes);
             }
         }
     }
@@ -173,7 +175,7 @@ impl Endpoint {
         now: Instant,
         cancel: Request,
         source: &Flow,
-        reply_to: Flow,
+        reply_to: ReplyPath,
         stripe: usize,
         own: ServerId,
         cancels: Option<(ServerId, Option<Arc<dyn CancelUser>>)>,
@@ -215,7 +217,7 @@ impl Endpoint {
             .reason(&reason_phrase(malformed))
             .finish();
         self.metrics.response(request.method(), reply.code);
-        self.send(&reply_flow(request, source), reply.bytes, None);
+        self.send_response(&ReplyPath::of(request, source), reply.bytes);
     }
 
     /// A name for a new client transaction, to be written into the branch of the request before [`Endpoint::request`].
@@ -269,9 +271,13 @@ impl Endpoint {
     /// Sends octets outside any transaction: an ACK for a 2xx.
     pub fn send(&self, flow: &Flow, bytes: Bytes, client: Option<ClientId>) {
         if let Err(error) = self.network.send(flow, bytes, client) {
-            self.metrics.dropped("unreachable");
-            tracing::debug!(peer = %flow.remote, transport = %flow.transport, %error, "not sent");
+            self.not_sent(flow, error);
         }
+    }
+
+    fn not_sent(&self, flow: &Flow, error: Unreachable) {
+        self.metrics.dropped("unreachable");
+        tracing::debug!(peer = %flow.remote, transport = %flow.transport, %error, "not sent");
     }
 
     /// The transport could not deliver what was sent for a client transaction (§17.1.4).
@@ -299,7 +305,7 @@ impl Endpoint {
         }
         for output in replies {
             match output {
-                ServerOutput::Send(flow, bytes) => self.send(&flow, bytes, None),
+                ServerOutput::Send(path, bytes) => self.send_response(&path, bytes),
                 ServerOutput::NoAck(_) => self.metrics.no_ack(),
                 ServerOutput::Terminated(_) => {}
             }
@@ -338,12 +344,33 @@ impl Endpoint {
         stripe: usize,
         id: ServerId,
         request: &Request,
-        to: &Flow,
+        to: &ReplyPath,
         reply: &Reply,
     ) {
         if self.servers[stripe].lock().respond(now, id, reply) {
             self.metrics.response(request.method(), reply.code);
-            self.send(to, reply.bytes.clone(), None);
+            self.send_response(to, reply.bytes.clone());
+        }
+    }
+
+    /// Ends a server transaction without a response: its machine is given a final one that is empty, and
+    /// [`Endpoint::send_response`] sends nothing for it. Timer J, or L of an INVITE, ends the transaction.
+    pub(crate) fn abandon(&self, now: Instant, stripe: usize, id: ServerId) {
+        let silence = Reply { code: StatusCode::OK, bytes: Bytes::new() };
+        let _is_new = self.servers[stripe].lock().respond(now, id, &silence);
+    }
+
+    /// Sends a response (RFC 3261 §18.2.2): if the connection of its request is closed, once more, on one to the sender's
+    /// sent-by.
+    fn send_response(&self, path: &ReplyPath, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        let Some(after_close) = path.after_close() else { return self.send(&path.flow, bytes, None) };
+        match self.network.send(&path.flow, bytes.clone(), None) {
+            Ok(()) => {}
+            Err(Unreachable::Closed) => self.send(&after_close, bytes, None),
+            Err(error) => self.not_sent(&path.flow, error),
         }
     }
 
@@ -354,7 +381,7 @@ impl Endpoint {
     fn client_outputs(
         &self,
         now: Instant,
-        outputs: Vec<ClientOutput<(Arc<dyn ClientUser>, u32), Flow>>,
+        outputs: Vec<ClientOutput<BranchOf, Flow>>,
         mut response: Option<Response>,
     ) {
         for output in outputs {

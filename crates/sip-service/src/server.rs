@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rand::Rng;
-use sip_message::{Aor, Reply, ReplyBuilder, Request, StatusCode};
+use sip_message::{Aor, Reply, ReplyBuilder, Request, StatusCode, Transport};
 use sip_transaction::ServerId;
 
-use crate::{Endpoint, Flow};
+use crate::{Connection, Endpoint, Flow};
 
 /// Who sent a request, as far as it was proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ struct Inner {
     id: ServerId,
     request: Request,
     source: Flow,
-    reply_to: Flow,
+    reply_to: ReplyPath,
     received: Option<IpAddr>,
     rport: Option<u16>,
     to_tag: u64,
@@ -91,7 +91,7 @@ impl ServerTransaction {
         id: ServerId,
         request: Request,
         source: Flow,
-        reply_to: Flow,
+        reply_to: ReplyPath,
         now: Instant,
     ) -> Self {
         let (received, rport) = request.via().received_for(source.remote);
@@ -166,9 +166,11 @@ impl ServerTransaction {
         Answered(())
     }
 
-    /// Ends the transaction without a response: RFC 4320 §4.2 forbids a 408 to a non-INVITE request, so nothing is sent.
+    /// Ends the transaction without a response: RFC 4320 §4.2 forbids a 408 to a non-INVITE request, and who is blocked
+    /// is not answered. For 64*T1 from when the request came its retransmissions are absorbed.
     pub fn abandon(self) -> Answered {
         self.inner.is_final.store(true, Ordering::Release);
+        self.inner.endpoint.abandon(self.inner.began, self.inner.stripe, self.inner.id);
         Answered(())
     }
 
@@ -241,17 +243,37 @@ fn hex16(value: u64, out: &mut [u8; 16]) -> &str {
     std::str::from_utf8(out).unwrap_or("0")
 }
 
-/// Where responses to a request go (RFC 3261 §18.2.2, RFC 3581 §4): back on the connection; for a datagram to the source
-/// address, and to the source port if `rport` was asked for, else to the port of sent-by. A `maddr` is not honoured: it
-/// would let anyone aim our responses at a third party (departs from §18.2.2; multicast is not supported).
-pub(crate) fn reply_flow(request: &Request, source: &Flow) -> Flow {
-    if source.transport.is_reliable() {
-        return *source;
+/// Where responses to a request go (RFC 3261 §18.2.2, RFC 3581 §4).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplyPath {
+    /// Back on the connection; for a datagram to the source address, and to the source port if `rport` was asked for, else
+    /// to the port of sent-by. A `maddr` is not honoured: it would let anyone aim our responses at a third party (departs
+    /// from §18.2.2; multicast is not supported).
+    pub(crate) flow: Flow,
+    /// The port of sent-by, or the transport's default.
+    sent_by_port: u16,
+}
+
+impl ReplyPath {
+    pub(crate) fn of(request: &Request, source: &Flow) -> Self {
+        let via = request.via();
+        let sent_by_port = via.port.unwrap_or(source.transport.default_port());
+        let is_back = source.transport.is_reliable() || via.params.value("rport").is_some();
+        let remote =
+            if is_back { source.remote } else { SocketAddr::new(source.remote.ip(), sent_by_port) };
+        Self { flow: Flow { remote, ..*source }, sent_by_port }
     }
-    let via = request.via();
-    if via.params.value("rport").is_some() {
-        return *source;
+
+    /// Where a response goes once the connection of its request is closed: to the source address and the port of sent-by,
+    /// on whatever connection leads there (§18.2.2). `None` for a datagram, and for a WebSocket, whose client cannot be
+    /// connected to (RFC 7118 §5).
+    pub(crate) fn after_close(&self) -> Option<Flow> {
+        let remote = SocketAddr::new(self.flow.remote.ip(), self.sent_by_port);
+        match self.flow.transport {
+            Transport::Tcp | Transport::Tls => {
+                Some(Flow { remote, connection: Connection::NONE, ..self.flow })
+            }
+            Transport::Udp | Transport::Ws | Transport::Wss => None,
+        }
     }
-    let port = via.port.unwrap_or(source.transport.default_port());
-    Flow { remote: SocketAddr::new(source.remote.ip(), port), ..*source }
 }

@@ -47,7 +47,13 @@ pub(crate) fn family(root: u32) -> Result<BTreeSet<u32>> {
     let mut family = BTreeSet::from([root]);
     loop {
         let before = family.len();
-        family.extend(parents.iter().filter(|(_, parent)| family.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>());
+        family.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| family.contains(parent))
+                .map(|(pid, _)| *pid)
+                .collect::<Vec<_>>(),
+        );
         if family.len() == before {
             return Ok(family);
         }
@@ -58,10 +64,27 @@ pub(crate) fn family(root: u32) -> Result<BTreeSet<u32>> {
 pub(crate) fn processor_time(root: u32) -> Result<Duration> {
     let mut ticks = 0;
     for pid in family(root)? {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;
+        let text = fs::read_to_string(format!("/proc/{pid}/stat"))
+            .with_context(|| format!("process {pid} is gone"))?;
         ticks += parse_stat(&text).with_context(|| format!("/proc/{pid}/stat is not as expected"))?.ticks;
     }
     Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
+/// Processor time of the threads that a process and its descendants have now, to the nanosecond: for differences so
+/// short that `USER_HZ` would hide them.
+pub(crate) fn processor_time_of_threads(root: u32) -> Result<Duration> {
+    let mut time = Duration::ZERO;
+    for pid in family(root)? {
+        for thread in
+            fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid} is gone"))?
+        {
+            // A thread may end while we read.
+            let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+            time += parse_schedstat(&text).context("schedstat is not as expected")?;
+        }
+    }
+    Ok(time)
 }
 
 /// Resident memory of a process and its descendants in bytes; a page they share is counted once (the kernel's "Pss").
@@ -78,8 +101,12 @@ pub(crate) fn memory_bytes(root: u32) -> Result<u64> {
 /// Processor time of the calling thread.
 pub(crate) fn thread_time() -> Result<Duration> {
     let text = fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanoseconds = text.split_ascii_whitespace().next().and_then(|n| n.parse().ok());
-    Ok(Duration::from_nanos(nanoseconds.context("/proc/thread-self/schedstat is not as expected")?))
+    parse_schedstat(&text).context("schedstat is not as expected")
+}
+
+/// Parses `schedstat`: nanoseconds on a processor, nanoseconds waiting for one, turns.
+fn parse_schedstat(text: &str) -> Option<Duration> {
+    text.split_ascii_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
 #[cfg(test)]
@@ -92,6 +119,12 @@ mod tests {
         assert_eq!(parse_stat(text), Some(Stat { parent: 17, ticks: 155 }));
         assert_eq!(parse_stat("4242 (short) S 17"), None);
         assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn schedstat_in_nanoseconds() {
+        assert_eq!(parse_schedstat("1500 20 3\n"), Some(Duration::from_nanos(1500)));
+        assert_eq!(parse_schedstat(""), None);
     }
 
     #[test]

@@ -1,21 +1,45 @@
 //! `cargo xtask bench`: processor time and memory of a release build, beside kamailio in the same run.
 
+mod client;
+mod cost;
 mod cpu;
 mod echo;
+mod fanout;
+mod memory;
+mod message;
+mod process;
+mod report;
+mod server;
+mod sipp;
 
-use anyhow::Result;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
 use clap::Args;
+
+use self::cost::Work;
+use self::memory::Thing;
+use self::report::{Figure, Machine, Results, first_line};
+use self::server::Kind;
+use crate::shell::{release_binary, root};
+use crate::tools::{self, SIPP};
+
+const FILE: &str = "docs/performance.md";
+/// How often each processor time is measured, by turns with that of kamailio.
+const REPETITIONS: usize = 3;
 
 /// What to measure, and what to do with the result.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Fewer messages: a first look in about a minute.
+    /// A fifth of the messages, and everything once.
     #[arg(long)]
     quick: bool,
     /// Writes the result to `docs/performance.md`.
-    #[arg(long, conflicts_with = "only")]
+    #[arg(long, conflicts_with_all = ["only", "quick"])]
     write: bool,
-    /// Only the measurements whose name contains this.
+    /// Only the measurement of this name: echo, register, register-auth, forward, call, publish, notify, binding,
+    /// subscription.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Measures Rollcall alone.
@@ -23,9 +47,100 @@ pub(crate) struct Options {
     skip_kamailio: bool,
 }
 
-/// Runs the measurements and prints the table.
+/// A measurement.
+#[derive(Clone, Copy)]
+enum Measurement {
+    Echo,
+    Cost(Work, Figure),
+    Memory(Thing, Figure),
+}
+
+const MEASUREMENTS: [(&str, Measurement); 9] = [
+    ("echo", Measurement::Echo),
+    ("register", Measurement::Cost(Work::Register, Figure::Register)),
+    ("register-auth", Measurement::Cost(Work::RegisterAuth, Figure::RegisterAuth)),
+    ("forward", Measurement::Cost(Work::Forward, Figure::Forward)),
+    ("call", Measurement::Cost(Work::Call, Figure::Call)),
+    ("publish", Measurement::Cost(Work::Publish, Figure::Publish)),
+    ("notify", Measurement::Cost(Work::Notify, Figure::Notify)),
+    ("binding", Measurement::Memory(Thing::Binding, Figure::Binding)),
+    ("subscription", Measurement::Memory(Thing::Subscription, Figure::Subscription)),
+];
+
+/// Runs the measurements and prints the tables.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let datagrams = if options.quick { 20_000 } else { 200_000 };
-    println!("echo: {:.1} µs", echo::microseconds(datagrams)?);
+    let wanted: Vec<_> = MEASUREMENTS
+        .iter()
+        .filter(|(name, _)| options.only.as_deref().is_none_or(|only| only == *name))
+        .collect();
+    ensure!(!wanted.is_empty(), "there is no measurement of that name: see --help");
+    tools::ensure(&[&SIPP])?;
+    let rollcall = release_binary()?;
+    let mut kinds = vec![Kind::Rollcall];
+    if options.skip_kamailio {
+        eprintln!("kamailio is not measured, as asked");
+    } else if tools::is_there("kamailio") {
+        kinds.push(Kind::Kamailio);
+    } else {
+        eprintln!("kamailio is not installed: nothing to compare with");
+    }
+    let folder = tempfile::Builder::new().prefix("rollcall-bench-").tempdir()?;
+    let mut results = Results::default();
+    for (name, measurement) in wanted {
+        measure(*measurement, &kinds, &rollcall, options.quick, folder.path(), &mut results)
+            .with_context(|| format!("measurement {name}"))?;
+    }
+    println!("{}", results.table());
+    if options.write {
+        let path = root().join(FILE);
+        fs::create_dir_all(root().join("docs"))?;
+        fs::write(&path, results.page(&Machine::this(&versions(&rollcall, &kinds))?))?;
+        eprintln!("{FILE} is written");
+    }
     Ok(())
+}
+
+fn measure(
+    measurement: Measurement,
+    kinds: &[Kind],
+    rollcall: &Path,
+    quick: bool,
+    folder: &Path,
+    results: &mut Results,
+) -> Result<()> {
+    match measurement {
+        Measurement::Echo => results.echo = Some(echo::microseconds(if quick { 20_000 } else { 200_000 })?),
+        Measurement::Cost(work, figure) => {
+            for repetition in 1..=if quick { 1 } else { REPETITIONS } {
+                for sample in work.measure(kinds, rollcall, quick, folder)? {
+                    let name = sample.kind.name();
+                    eprintln!("{} {repetition}, {name}: {:.1} CPU µs", figure.title(), sample.microseconds);
+                    results.add(figure, sample.kind, sample.microseconds);
+                    for told in &sample.load.told {
+                        results.add(Figure::LastTold, sample.kind, told.as_secs_f64() * 1e3);
+                    }
+                    results.loads.push((figure, sample.kind, sample.load, sample.idle));
+                }
+            }
+        }
+        Measurement::Memory(thing, figure) => {
+            for (kind, bytes) in thing.measure(kinds, rollcall, quick, folder)? {
+                eprintln!("{}, {}: {bytes:.0} bytes", figure.title(), kind.name());
+                results.add(figure, kind, bytes);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What was measured, with what, as a list.
+fn versions(rollcall: &Path, kinds: &[Kind]) -> Vec<String> {
+    let commit = first_line("git", &["-C", &root().display().to_string(), "describe", "--always", "--dirty"]);
+    let mut versions =
+        vec![format!("{} (commit {commit})", first_line(&rollcall.display().to_string(), &["--version"]))];
+    if kinds.contains(&Kind::Kamailio) {
+        versions.push(format!("kamailio {}", first_line("kamailio", &["-v"]).replace("version: ", "")));
+    }
+    versions.push(first_line("sipp", &["-v"]));
+    versions
 }

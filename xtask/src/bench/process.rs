@@ -51,14 +51,24 @@ impl Process {
     }
 
     /// Waits until `ready` is true; an error if the process ends first or `limit` passes.
-    pub(crate) fn wait_until(&mut self, what: &str, limit: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
+    pub(crate) fn wait_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut ready: impl FnMut() -> bool,
+    ) -> Result<()> {
         let deadline = Instant::now() + limit;
         while !ready() {
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended before {what} ({status}):\n{}", self.name, self.last_words());
             }
             if Instant::now() > deadline {
-                bail!("{}: {what} did not come within {} s:\n{}", self.name, limit.as_secs(), self.last_words());
+                bail!(
+                    "{}: {what} did not come within {} s:\n{}",
+                    self.name,
+                    limit.as_secs(),
+                    self.last_words()
+                );
             }
             thread::sleep(POLL);
         }
@@ -140,8 +150,10 @@ mod tests {
     fn an_early_end_is_an_error_with_the_last_words() {
         let folder = tempfile::tempdir().unwrap();
         let mut shell = Command::new("sh");
-        let mut process = Process::start("sh", shell.args(["-c", "echo no such port; exit 3"]), folder.path()).unwrap();
-        let error = process.wait_until("readiness", Duration::from_secs(10), || false).unwrap_err().to_string();
+        let mut process =
+            Process::start("sh", shell.args(["-c", "echo no such port; exit 3"]), folder.path()).unwrap();
+        let error =
+            process.wait_until("readiness", Duration::from_secs(10), || false).unwrap_err().to_string();
         assert!(error.contains("no such port") && error.contains("exit status: 3"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which targets are tried next (RFC 3261 §16.6, RFC 5626 §5.3.1).
+//! Which targets are tried next (RFC 3261 §16.6, RFC 5626 §7).
 
 use sip_message::StatusCode;
 use smallvec::SmallVec;
@@ -55,7 +55,7 @@ impl Candidates {
         taken
     }
 
-    /// A candidate ended. RFC 5626 §5.3.1: after any response but 408 and 430 no other flow to the instance is tried.
+    /// A candidate ended. RFC 5626 §7: after any response but 408 and 430 no other flow to the instance is tried.
     pub(super) fn ended(&mut self, index: usize, code: StatusCode, is_response: bool) {
         self.set(index, Progress::Ended);
         let Some(instance) = self.all.get(index).and_then(|(c, _)| c.instance) else { return };

@@ -1,7 +1,7 @@
 //! The response context of RFC 3261 §16.2 as a value: which branches exist, what came of them, what goes upstream.
 //!
 //! It holds no message: the shell keeps the responses and knows branches by number. §16.6 (order of the targets), §16.7
-//! (responses), §16.8 (Timer C), §16.10 (CANCEL), RFC 4320 (non-INVITE), RFC 5393 §5.3.3 (Max-Breadth), RFC 5626 §5.3.1
+//! (responses), §16.8 (Timer C), §16.10 (CANCEL), RFC 4320 (non-INVITE), RFC 5393 §5.3.3 (Max-Breadth), RFC 5626 §7
 //! (one flow of an instance at a time).
 
 mod best;
@@ -32,7 +32,7 @@ pub enum Input {
         code: StatusCode,
     },
     /// A branch ended without a response; `code` says what it counts as: 408 for a timeout (§16.7 step 6), 503 for a
-    /// transport that failed (§16.9), 430 for a flow that is gone (RFC 5626 §5.3.1).
+    /// transport that failed (§16.9), 430 for a flow that is gone (RFC 5626 §7).
     Failure {
         /// The branch.
         branch: u32,

@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod baresip;
+mod client;
+mod http;
+mod message;
+mod metrics;
+mod ports;
+mod process;
+mod rollcall;
+mod sipp;
+
+pub use baresip::{Account, Baresip};
+pub use client::UserAgent;
+pub use http::get;
+pub use message::Message;
+pub use metrics::Metrics;
+pub use ports::free_port;
+pub use process::Process;
+pub use rollcall::{ADMIN_LIMIT, Rollcall, binary};
+pub use rustix::process::Signal;
+pub use sipp::{Finished, Scenario, Sipp};

@@ -1,0 +1,39 @@
+//! A SIP message as the text that was on the wire.
+
+/// A request or response that a peer received or sent.
+#[derive(Clone, Debug)]
+pub struct Message(String);
+
+impl Message {
+    /// Takes the text of a whole message.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The request line or status line.
+    pub fn start_line(&self) -> &str {
+        self.0.lines().next().unwrap_or_default()
+    }
+
+    /// The values of the header fields with this name (in its long form, as Rollcall writes it), in order.
+    pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.head().lines().skip(1).filter_map(move |line| {
+            let (key, value) = line.split_once(':')?;
+            key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    /// The value of the first header field with this name; empty if there is none.
+    pub fn header<'a>(&'a self, name: &'a str) -> &'a str {
+        self.headers(name).next().unwrap_or_default()
+    }
+
+    /// What follows the header fields.
+    pub fn body(&self) -> &str {
+        self.0.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+    }
+
+    fn head(&self) -> &str {
+        self.0.split_once("\r\n\r\n").map_or(&self.0, |(head, _)| head)
+    }
+}

@@ -1,0 +1,302 @@
+//! The tables, and `docs/performance.md`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+use std::thread::available_parallelism;
+
+use anyhow::Result;
+
+use super::cost::Load;
+use super::server::Kind;
+
+/// What is reported, in the order of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Figure {
+    Register,
+    RegisterAuth,
+    Forward,
+    Call,
+    Publish,
+    Notify,
+    LastTold,
+    Binding,
+    Subscription,
+}
+
+/// What a figure should be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mark {
+    /// At most this share of kamailio's.
+    OfKamailio(f64),
+    AtMost(f64),
+}
+
+impl Figure {
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Register => "REGISTER",
+            Self::RegisterAuth => "REGISTER with digest (401, then 200)",
+            Self::Forward => "OPTIONS forwarded, with its response",
+            Self::Call => "call (INVITE, 180, 200, ACK, BYE, 200)",
+            Self::Publish => "PUBLISH",
+            Self::Notify => "NOTIFY (1 PUBLISH, 1,000 watchers)",
+            Self::LastTold => "last of 1,000 watchers told",
+            Self::Binding => "binding",
+            Self::Subscription => "subscription",
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Self::LastTold => "ms",
+            Self::Binding | Self::Subscription => "bytes",
+            _ => "CPU µs",
+        }
+    }
+
+    fn mark(self) -> Mark {
+        match self {
+            Self::LastTold => Mark::AtMost(25.0),
+            Self::Binding => Mark::AtMost(700.0),
+            Self::Subscription => Mark::AtMost(2_000.0),
+            _ => Mark::OfKamailio(0.4),
+        }
+    }
+}
+
+/// Everything one run found.
+#[derive(Default)]
+pub(crate) struct Results {
+    /// Processor microseconds of a bare UDP echo.
+    pub(crate) echo: Option<f64>,
+    pub(crate) values: BTreeMap<(Figure, Kind), Vec<f64>>,
+    /// The load behind each processor time, and the share of a core that the server used at rest.
+    pub(crate) loads: Vec<(Figure, Kind, Load, f64)>,
+}
+
+impl Results {
+    pub(crate) fn add(&mut self, figure: Figure, kind: Kind, value: f64) {
+        self.values.entry((figure, kind)).or_default().push(value);
+    }
+
+    /// The table of results.
+    pub(crate) fn table(&self) -> String {
+        let mut table = String::from(
+            "| | unit | Rollcall | kamailio | ratio | mark | |\n|---|---|---|---|---|---|---|\n",
+        );
+        let mut figures: Vec<_> = self.values.keys().map(|(figure, _)| *figure).collect();
+        figures.dedup();
+        for figure in figures {
+            let spread = |kind| self.values.get(&(figure, kind)).and_then(|values| Spread::of(values));
+            let (ours, theirs) = (spread(Kind::Rollcall), spread(Kind::Kamailio));
+            let ratio = ours.zip(theirs).map(|(ours, theirs)| ours.median / theirs.median);
+            let (mark, met) = match figure.mark() {
+                Mark::OfKamailio(share) => {
+                    (format!("≤ {share} × kamailio"), ratio.map(|ratio| ratio <= share))
+                }
+                Mark::AtMost(limit) => {
+                    (format!("≤ {limit} {}", figure.unit()), ours.map(|ours| ours.median <= limit))
+                }
+            };
+            // Nothing can be said without a number.
+            let met = met.map_or("–", |met| if met { "met" } else { "**not met**" });
+            let show = |spread: Option<Spread>| spread.map_or_else(|| "–".to_owned(), |spread| spread.show());
+            let _ = writeln!(
+                table,
+                "| {} | {} | {} | {} | {} | {mark} | {met} |",
+                figure.title(),
+                figure.unit(),
+                show(ours),
+                show(theirs),
+                ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}")),
+            );
+        }
+        if let Some(echo) = self.echo {
+            let _ = writeln!(table, "\nFor scale: a bare UDP echo costs {echo:.1} CPU µs a datagram.");
+        }
+        table
+    }
+
+    /// The table of what was done to get there.
+    fn loads(&self) -> String {
+        let mut table = String::from(
+            "| | server | operations | a second | sent again | failed | core at rest |\n|---|---|---|---|---|---|---|\n",
+        );
+        for (figure, kind, load, idle) in &self.loads {
+            let _ = writeln!(
+                table,
+                "| {} | {} | {} | {:.0} | {} | {} | {:.1} % |",
+                figure.title(),
+                kind.name(),
+                load.operations,
+                load.operations as f64 / load.seconds,
+                load.retransmissions,
+                load.failed,
+                idle * 100.0,
+            );
+        }
+        table
+    }
+
+    /// The whole of `docs/performance.md`.
+    pub(crate) fn page(&self, machine: &Machine) -> String {
+        let Machine { cpu, cores, memory, kernel, date, versions } = machine;
+        format!(
+            "# Performance\n\n\
+             Generated by `cargo xtask bench --write` from one run; nothing here is written by hand. To repeat it: Linux, a \
+             Rust\ntoolchain, Debian's `sip-tester`, and for the comparison `kamailio`, `kamailio-presence-modules` and\n\
+             `kamailio-xml-modules`; then `cargo xtask bench`, or `cargo xtask bench --quick` for a first look.\n\n\
+             - machine: {cores} × {cpu}, {memory}, Linux {kernel}\n- date: {date}\n{versions}\n\
+             ## Results\n\n\
+             Medians of the repetitions of one run, with the least and the greatest in parentheses.\n\n{results}\n\
+             ## How it is measured\n\n\
+             Both servers run on the same machine as their load, on loopback UDP, each with a fresh state, first one, then \
+             the other.\nRollcall has its default configuration, so one worker per core; kamailio has four processes and \
+             keeps everything in memory\n(`xtask/src/bench/kamailio.cfg`). Neither authenticates except where digest is \
+             measured.\n\n\
+             - **CPU µs**: user and system time of all threads and processes of the server (`/proc/PID/stat`) over the run \
+             and until its\n  last transaction is gone, less what it needs at rest, divided by the operations. The load is \
+             SIPp with the scenarios in\n  `xtask/src/bench/scenarios`; a run with more than one failed call in a thousand \
+             is an error, not a result.\n\
+             - **call**: all messages of it through the proxy, along the route that it recorded.\n\
+             - **PUBLISH**: the mean of an initial one, two modifications, a refresh and a removal; nobody watches.\n\
+             - **NOTIFY**: 1,000 subscriptions to one user, who publishes again as soon as all have been told and have \
+             answered; the\n  PUBLISH and the responses are in the price.\n\
+             - **last told**: from sending the PUBLISH until the last of the 1,000 NOTIFYs with its note has been received, \
+             by a client\n  that shares the cores with the server; the spread is that of single rounds.\n\
+             - **bytes**: growth of resident memory (shared pages counted once) by {bindings} bindings of as many users, \
+             and by\n  {subscriptions} subscriptions to a tenth as many, after as many requests that leave nothing.\n\n\
+             ## Load\n\n{loads}",
+            results = self.table(),
+            loads = self.loads(),
+            bindings = grouped(super::memory::Thing::Binding.count(false)),
+            subscriptions = grouped(super::memory::Thing::Subscription.count(false)),
+        )
+    }
+}
+
+/// A median with its extremes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    median: f64,
+    least: f64,
+    greatest: f64,
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Option<Self> {
+        let mut values = values.to_vec();
+        values.sort_by(f64::total_cmp);
+        let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
+        Some(Self { median: (low + high) / 2.0, least: *values.first()?, greatest: *values.last()? })
+    }
+
+    fn show(self) -> String {
+        let show =
+            |value: f64| if value < 100.0 { format!("{value:.1}") } else { grouped(value.round() as usize) };
+        if self.least == self.greatest {
+            return show(self.median);
+        }
+        format!("{} ({}–{})", show(self.median), show(self.least), show(self.greatest))
+    }
+}
+
+/// Groups of three digits.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Where and with what the run was made.
+pub(crate) struct Machine {
+    cpu: String,
+    cores: usize,
+    memory: String,
+    kernel: String,
+    date: String,
+    /// A list of Markdown.
+    versions: String,
+}
+
+impl Machine {
+    pub(crate) fn this(versions: &[String]) -> Result<Self> {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+        let meminfo = fs::read_to_string("/proc/meminfo")?;
+        let field = |text: &str, name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        };
+        let kilobytes =
+            field(&meminfo, "MemTotal").and_then(|value| value.split(' ').next()?.parse::<u64>().ok());
+        Ok(Self {
+            cpu: field(&cpuinfo, "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cores: available_parallelism()?.get(),
+            memory: kilobytes
+                .map_or_else(|| "memory unknown".to_owned(), |k| format!("{} GB of memory", k / 1_000_000)),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            date: first_line("date", &["-u", "+%Y-%m-%d"]),
+            versions: versions.iter().map(|version| format!("- {version}\n")).collect(),
+        })
+    }
+}
+
+/// The first line a command prints that is not empty.
+pub(crate) fn first_line(program: &str, arguments: &[&str]) -> String {
+    let output =
+        Command::new(program).args(arguments).output().map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&output);
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("unknown").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_extremes() {
+        let spread = |values| Spread::of(values).map(|s| s.show());
+        assert_eq!(spread(&[3.0, 1.0, 2.04]).as_deref(), Some("2.0 (1.0–3.0)"));
+        assert_eq!(spread(&[1.0, 2.0]).as_deref(), Some("1.5 (1.0–2.0)"));
+        assert_eq!(spread(&[1234.4]).as_deref(), Some("1,234"));
+        assert_eq!(spread(&[]), None);
+    }
+
+    #[test]
+    fn digits_are_grouped() {
+        assert_eq!(
+            [1, 12, 123, 1234, 123_456, 1_234_567].map(grouped),
+            ["1", "12", "123", "1,234", "123,456", "1,234,567"]
+        );
+    }
+
+    #[test]
+    fn marks_are_met_or_not() {
+        let mut results = Results { echo: Some(5.0), ..Results::default() };
+        results.add(Figure::Register, Kind::Rollcall, 20.0);
+        results.add(Figure::Register, Kind::Kamailio, 50.0);
+        results.add(Figure::Call, Kind::Rollcall, 201.0);
+        results.add(Figure::Call, Kind::Kamailio, 500.0);
+        results.add(Figure::Publish, Kind::Rollcall, 20.0);
+        results.add(Figure::Binding, Kind::Rollcall, 701.0);
+        let expected = "\
+| | unit | Rollcall | kamailio | ratio | mark | |
+|---|---|---|---|---|---|---|
+| REGISTER | CPU µs | 20.0 | 50.0 | 0.40 | ≤ 0.4 × kamailio | met |
+| call (INVITE, 180, 200, ACK, BYE, 200) | CPU µs | 201 | 500 | 0.40 | ≤ 0.4 × kamailio | **not met** |
+| PUBLISH | CPU µs | 20.0 | – | – | ≤ 0.4 × kamailio | – |
+| binding | bytes | 701 | – | – | ≤ 700 bytes | **not met** |
+
+For scale: a bare UDP echo costs 5.0 CPU µs a datagram.
+";
+        assert_eq!(results.table(), expected);
+    }
+}
