@@ -19,7 +19,7 @@ pub(crate) fn run(sources: &Sources) -> anyhow::Result<()> {
         }
         tracing::info!(address = %server.admin_address(), "admin");
         notify_service_manager(&[sd_notify::NotifyState::Ready]);
-        until_stopped(&server, sources).await?;
+        until_stopped(|| reload(&server, sources)).await?;
         notify_service_manager(&[sd_notify::NotifyState::Stopping]);
         tracing::info!("draining");
         server.drain().await;
@@ -28,8 +28,8 @@ pub(crate) fn run(sources: &Sources) -> anyhow::Result<()> {
     })
 }
 
-/// Reloads on SIGHUP, returns on SIGTERM and SIGINT.
-async fn until_stopped(server: &Server, sources: &Sources) -> anyhow::Result<()> {
+/// Returns on SIGTERM and SIGINT; SIGHUP calls `on_hang_up`.
+pub(crate) async fn until_stopped(on_hang_up: impl Fn()) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -37,7 +37,7 @@ async fn until_stopped(server: &Server, sources: &Sources) -> anyhow::Result<()>
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => reload(server, sources),
+            _ = hang_up.recv() => on_hang_up(),
         }
     }
 }

@@ -40,20 +40,20 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    /// A phone registers: challenged, it comes again with credentials. Users: name, password.
+    /// A phone registers: challenged, it comes again with credentials. Users: name, credentials.
     REGISTER = "register";
-    /// A call that the caller ends. Users: caller, password, callee.
+    /// A call that the caller ends. Users: caller, credentials, callee.
     CALL = "call";
     /// The other side of [`Scenario::CALL`].
     ANSWER = "answer";
-    /// A call that the callee ends. Users: caller, password, callee.
+    /// A call that the callee ends. Users: caller, credentials, callee.
     CALL_UNTIL_BYE = "call-until-bye";
     /// The other side of [`Scenario::CALL_UNTIL_BYE`].
     ANSWER_THEN_BYE = "answer-then-bye";
     /// A watcher subscribes, is told the state, and waits until the note is `At the whiteboard`. Users: watcher,
-    /// password, presentity.
+    /// credentials, presentity.
     WATCH = "watch";
-    /// Publishes a document with the note `At the whiteboard`. Users: presentity, password.
+    /// Publishes a document with the note `At the whiteboard`. Users: presentity, credentials.
     PUBLISH = "publish";
 }
 

@@ -48,7 +48,7 @@ fn start(server: &Rollcall, account: &Account<'_>) -> Result<Baresip> {
 /// RFC 3261 §10 and §22: both register with digest. §13 and §15: one calls, the other answers; who called hangs up.
 #[test]
 fn two_people_register_and_call() -> Result<()> {
-    let server = Rollcall::start(CONFIG)?;
+    let mut server = Rollcall::start(CONFIG)?;
     let (mut alice, mut bob) = (start(&server, &ALICE)?, start(&server, &BOB)?);
     assert_eq!(server.metric("rollcall_registrar_bindings{domain=\"example.test\"}")?, 2.0);
 
@@ -61,8 +61,9 @@ fn two_people_register_and_call() -> Result<()> {
     }
 
     alice.command("hangup", "")?;
-    alice.wait_for("Call with sip:bob@example.test terminated", LIMIT)?;
-    bob.wait_for("Call with sip:alice@example.test terminated", LIMIT)?;
+    alice.wait_for("CALL_CLOSED", LIMIT)?;
+    bob.wait_for("sip:alice@example.test: session closed", LIMIT)?;
+    server.wait_for_metric("rollcall_responses_total{code=\"200\",method=\"BYE\"}", 1.0)?;
     for side in [&mut alice, &mut bob] {
         let calls = side.command("listcalls", "")?;
         assert!(!calls.contains("ESTABLISHED"), "{calls}");

@@ -14,7 +14,12 @@ fn config(users: &[String]) -> String {
 }
 
 fn password(user: &str) -> String {
-    format!("secret of {user}")
+    format!("secret-of-{user}")
+}
+
+/// The field from which SIPp makes an Authorization or Proxy-Authorization header field (RFC 7616 §3.4).
+fn credentials(user: &str) -> String {
+    format!("[authentication username={user} password={}]", password(user))
 }
 
 fn numbered(prefix: &str, count: usize) -> Vec<String> {
@@ -26,7 +31,7 @@ fn numbered(prefix: &str, count: usize) -> Vec<String> {
 fn a_thousand_phones_register_with_digest() -> Result<()> {
     let phones = numbered("phone", 1000);
     let server = Rollcall::start(&config(&phones))?;
-    let fields: Vec<_> = phones.iter().map(|phone| format!("{phone};{}", password(phone))).collect();
+    let fields: Vec<_> = phones.iter().map(|phone| format!("{phone};{}", credentials(phone))).collect();
 
     Sipp::run(Scenario::REGISTER, server.sip(), "sip:example.test", &fields)?;
 
@@ -43,10 +48,10 @@ fn a_thousand_phones_register_with_digest() -> Result<()> {
 /// Alice calls Bob, who has registered; each side of the call as its SIPp saw it.
 fn call(server: &Rollcall, caller: Scenario, callee: Scenario) -> Result<(Finished, Finished, u16)> {
     let bobs_port = free_port()?;
-    let bob = [format!("bob;{}", password("bob"))];
+    let bob = [format!("bob;{}", credentials("bob"))];
     Sipp::call(Scenario::REGISTER, bobs_port, server.sip(), "sip:example.test", &bob)?.finish()?;
     let bob = Sipp::answer(callee, bobs_port, 1)?;
-    let alice = [format!("alice;{};bob", password("alice"))];
+    let alice = [format!("alice;{};bob", credentials("alice"))];
     let alice = Sipp::run(caller, server.sip(), "sip:bob@example.test", &alice)?;
     Ok((alice, bob.finish()?, bobs_port))
 }
@@ -131,7 +136,7 @@ fn a_hundred_watchers_are_told_of_a_publication() -> Result<()> {
     let users: Vec<_> = watchers.iter().cloned().chain(["alice".into()]).collect();
     let mut server = Rollcall::start(&config(&users))?;
     let fields: Vec<_> =
-        watchers.iter().map(|watcher| format!("{watcher};{};alice", password(watcher))).collect();
+        watchers.iter().map(|watcher| format!("{watcher};{};alice", credentials(watcher))).collect();
 
     let watching =
         Sipp::call(Scenario::WATCH, free_port()?, server.sip(), "sip:alice@example.test", &fields)?;
@@ -139,7 +144,7 @@ fn a_hundred_watchers_are_told_of_a_publication() -> Result<()> {
     let subscriptions = "rollcall_subscriptions{domain=\"example.test\",event=\"presence\"}";
     assert_eq!(server.metric(subscriptions)?, 100.0);
 
-    let alice = [format!("alice;{}", password("alice"))];
+    let alice = [format!("alice;{}", credentials("alice"))];
     Sipp::run(Scenario::PUBLISH, server.sip(), "sip:alice@example.test", &alice)?;
     // Each call ends with a NOTIFY that holds the new note, or SIPp reports a failure.
     let told = watching.finish()?;

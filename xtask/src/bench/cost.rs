@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::client::Client;
+use super::cpu::Usage;
 use super::fanout::{Fanout, WATCHERS};
 use super::message::register;
-use super::process::Process;
+use super::process::{Process, free_udp_port};
 use super::server::{Kind, Server, USERS};
-use super::sipp::{self, Counts, Scenario};
+use super::sipp::{self, Caller, Counts, Scenario};
 
 /// How long the server is watched at rest before its load.
 const IDLE: Duration = Duration::from_secs(2);
@@ -44,6 +45,8 @@ pub(crate) struct Sample {
     /// Processor time per operation, without what the server needs at rest.
     pub(crate) microseconds: f64,
     pub(crate) load: Load,
+    /// How much of it was spent in the kernel.
+    pub(crate) system_share: f64,
     /// Share of a core that the server needed at rest.
     pub(crate) idle: f64,
 }
@@ -60,60 +63,69 @@ pub(crate) struct Load {
 }
 
 impl Work {
-    /// Rates at which a core is busy with SIPp, and kamailio or Rollcall with most of what is left, without a loss.
+    /// Rates that keep the cores busy, most of all with SIPp, and lose nothing.
     fn plan(self, quick: bool) -> Plan {
         let (calls, calls_per_second, operations) = match self {
-            Self::Register => (60_000, 5_000, 1),
-            Self::RegisterAuth => (40_000, 3_000, 1),
-            Self::Forward => (40_000, 3_000, 1),
-            Self::Call => (15_000, 1_000, 1),
-            Self::Publish => (10_000, 600, 5),
+            Self::Register => (100_000, 10_000, 1),
+            Self::RegisterAuth | Self::Forward => (60_000, 5_000, 1),
+            Self::Call => (20_000, 1_500, 1),
+            Self::Publish => (15_000, 1_200, 5),
             Self::Notify => (50, 0, WATCHERS as u64),
         };
         Plan { calls: if quick { calls / 5 } else { calls }, calls_per_second, operations }
     }
 
-    /// Loads each server in turn, waits until nothing is left of the load, and says what it took.
+    /// Loads each server in turn, as often as `repetitions` says; `tell` hears of each result.
+    ///
+    /// The load that comes before them is not measured: it brings memory to its size, so that what is measured is how
+    /// the server goes on, not how it starts. `quick` has a shorter one, and does not wait for the end of transactions.
     pub(crate) fn measure(
         self,
         kinds: &[Kind],
         rollcall: &Path,
         quick: bool,
+        repetitions: usize,
         folder: &Path,
-    ) -> Result<Vec<Sample>> {
+        mut tell: impl FnMut(Sample),
+    ) -> Result<()> {
         let auth = self == Self::RegisterAuth;
         let servers: Vec<_> =
             kinds.iter().map(|kind| Server::start(*kind, rollcall, auth, folder)).collect::<Result<_>>()?;
-        let mut running = Vec::new();
+        let mut drivers = Vec::new();
         for server in &servers {
-            let load = self.prepare(server, quick, folder).with_context(|| server.kind.name())?;
-            let idle = server.idle(IDLE)?;
-            let (before, start) = (server.processor_time()?, Instant::now());
-            let load = load().with_context(|| server.kind.name())?;
-            running.push((server, idle, before, start, Instant::now(), load));
+            let mut driver = self.prepare(server, quick, folder).with_context(|| server.kind.name())?;
+            if !quick {
+                driver().with_context(|| server.kind.name())?;
+            }
+            drivers.push((server, driver));
         }
-        let mut samples = Vec::new();
-        for (server, idle, before, start, end, load) in running {
-            server.linger(end);
-            let used =
-                (server.processor_time()? - before).as_secs_f64() - idle * start.elapsed().as_secs_f64();
-            let microseconds = used * 1e6 / load.operations as f64;
-            server.settle()?;
-            samples.push(Sample { kind: server.kind, microseconds, load, idle });
+        let linger =
+            |end| if quick { Ok(()) } else { servers.iter().try_for_each(|server| server.linger(end)) };
+        linger(Instant::now())?;
+        for _ in 0..repetitions {
+            let mut running = Vec::new();
+            for (server, driver) in &mut drivers {
+                let meter = Meter::start(server)?;
+                let load = driver().with_context(|| server.kind.name())?;
+                running.push((meter, load));
+            }
+            let end = Instant::now();
+            for (meter, load) in running {
+                if !quick {
+                    meter.server.wait_for_transactions(end);
+                }
+                tell(meter.stop(load)?);
+            }
+            linger(end)?;
         }
-        Ok(samples)
+        Ok(())
     }
 
     /// Brings about what the load needs, and does a little of it so that nothing is done for the first time.
-    fn prepare<'a>(
-        self,
-        server: &'a Server,
-        quick: bool,
-        folder: &'a Path,
-    ) -> Result<Box<dyn FnOnce() -> Result<Load> + 'a>> {
+    fn prepare<'a>(self, server: &'a Server, quick: bool, folder: &'a Path) -> Result<Driver<'a>> {
         let plan = self.plan(quick);
         let users = users(folder, if self.is_for_callees() { CALLEES } else { USERS })?;
-        let (caller, answerer) = match self {
+        let (scenario, answerer) = match self {
             Self::Register => (&sipp::REGISTER, None),
             Self::RegisterAuth => (&sipp::REGISTER_AUTH, None),
             Self::Forward => (&sipp::FORWARD, Some(answer(server, &sipp::FORWARD_ANSWER, folder)?)),
@@ -125,15 +137,18 @@ impl Work {
                 return Ok(Box::new(move || rounds(&mut fanout, &plan)));
             }
         };
+        // The same port in every run: else each run would add a binding to those of the run before.
+        let caller = Caller { server: server.address, port: free_udp_port()?, users };
         // Enough for each user's first registration.
-        let warm_up = if self.is_for_callees() { plan.calls / 20 } else { USERS as u64 };
-        sipp::call(caller, server.address, &users, warm_up, plan.calls_per_second, folder)?;
+        let warm_up = if self.is_for_callees() { CALLEES } else { USERS } as u64;
+        caller.call(scenario, warm_up, plan.calls_per_second, folder)?;
         Ok(Box::new(move || {
+            // SIPp that answers lives as long as this closure.
+            let _answerer = &answerer;
             let start = Instant::now();
             let Counts { calls, failed, retransmissions } =
-                sipp::call(caller, server.address, &users, plan.calls, plan.calls_per_second, folder)?;
+                caller.call(scenario, plan.calls, plan.calls_per_second, folder)?;
             let seconds = start.elapsed().as_secs_f64();
-            drop(answerer);
             Ok(Load {
                 operations: calls * plan.operations,
                 seconds,
@@ -146,6 +161,38 @@ impl Work {
 
     fn is_for_callees(self) -> bool {
         matches!(self, Self::Forward | Self::Call)
+    }
+}
+
+/// What makes the load, again and again.
+type Driver<'a> = Box<dyn FnMut() -> Result<Load> + 'a>;
+
+/// Reads what a server uses from one moment to another.
+struct Meter<'a> {
+    server: &'a Server,
+    idle: f64,
+    before: Usage,
+    start: Instant,
+}
+
+impl<'a> Meter<'a> {
+    fn start(server: &'a Server) -> Result<Self> {
+        Ok(Self { server, idle: server.idle(IDLE)?, before: server.usage()?, start: Instant::now() })
+    }
+
+    fn stop(self, load: Load) -> Result<Sample> {
+        let (after, seconds) = (self.server.usage()?, self.start.elapsed().as_secs_f64());
+        // The state that the load left may cost something at rest, too: the lesser of both is certainly not its work.
+        let idle = self.idle.min(self.server.idle(IDLE)?);
+        let (user, system) = (after.user - self.before.user, after.system - self.before.system);
+        let used = (user + system).as_secs_f64() - idle * seconds;
+        Ok(Sample {
+            kind: self.server.kind,
+            microseconds: used * 1e6 / load.operations as f64,
+            system_share: system.as_secs_f64() / (user + system).as_secs_f64(),
+            idle,
+            load,
+        })
     }
 }
 

@@ -57,8 +57,7 @@ impl Thing {
             servers
                 .iter()
                 .map(|server| {
-                    server.linger(end);
-                    server.settle()?;
+                    server.linger(end)?;
                     server.memory_bytes()
                 })
                 .collect()

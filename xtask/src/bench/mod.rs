@@ -32,7 +32,7 @@ const REPETITIONS: usize = 3;
 /// What to measure, and what to do with the result.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// A fifth of the messages, and everything once.
+    /// A fifth of the messages, everything once, without waiting for the end of transactions.
     #[arg(long)]
     quick: bool,
     /// Writes the result to `docs/performance.md`.
@@ -90,7 +90,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         measure(*measurement, &kinds, &rollcall, options.quick, folder.path(), &mut results)
             .with_context(|| format!("measurement {name}"))?;
     }
-    println!("{}", results.table());
+    println!("{}\n{}", results.table(), results.loads());
     if options.write {
         let path = root().join(FILE);
         fs::create_dir_all(root().join("docs"))?;
@@ -111,17 +111,15 @@ fn measure(
     match measurement {
         Measurement::Echo => results.echo = Some(echo::microseconds(if quick { 20_000 } else { 200_000 })?),
         Measurement::Cost(work, figure) => {
-            for repetition in 1..=if quick { 1 } else { REPETITIONS } {
-                for sample in work.measure(kinds, rollcall, quick, folder)? {
-                    let name = sample.kind.name();
-                    eprintln!("{} {repetition}, {name}: {:.1} CPU µs", figure.title(), sample.microseconds);
-                    results.add(figure, sample.kind, sample.microseconds);
-                    for told in &sample.load.told {
-                        results.add(Figure::LastTold, sample.kind, told.as_secs_f64() * 1e3);
-                    }
-                    results.loads.push((figure, sample.kind, sample.load, sample.idle));
+            let repetitions = if quick { 1 } else { REPETITIONS };
+            work.measure(kinds, rollcall, quick, repetitions, folder, |sample| {
+                eprintln!("{}, {}: {:.1} CPU µs", figure.title(), sample.kind.name(), sample.microseconds);
+                results.add(figure, sample.kind, sample.microseconds);
+                for told in &sample.load.told {
+                    results.add(Figure::LastTold, sample.kind, told.as_secs_f64() * 1e3);
                 }
-            }
+                results.samples.push((figure, sample));
+            })?;
         }
         Measurement::Memory(thing, figure) => {
             for (kind, bytes) in thing.measure(kinds, rollcall, quick, folder)? {

@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 
 use anyhow::Result;
 
-use super::cost::Load;
+use super::cost::{Load, Sample};
 use super::server::Kind;
 
 /// What is reported, in the order of the table.
@@ -72,8 +72,8 @@ pub(crate) struct Results {
     /// Processor microseconds of a bare UDP echo.
     pub(crate) echo: Option<f64>,
     pub(crate) values: BTreeMap<(Figure, Kind), Vec<f64>>,
-    /// The load behind each processor time, and the share of a core that the server used at rest.
-    pub(crate) loads: Vec<(Figure, Kind, Load, f64)>,
+    /// Every measurement of processor time, with its load.
+    pub(crate) samples: Vec<(Figure, Sample)>,
 }
 
 impl Results {
@@ -119,21 +119,21 @@ impl Results {
         table
     }
 
-    /// The table of what was done to get there.
-    fn loads(&self) -> String {
+    /// The table of single measurements.
+    pub(crate) fn loads(&self) -> String {
         let mut table = String::from(
-            "| | server | operations | a second | sent again | failed | core at rest |\n|---|---|---|---|---|---|---|\n",
+            "| | server | operations | a second | sent again | failed | CPU µs | in the kernel | core at rest |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
         );
-        for (figure, kind, load, idle) in &self.loads {
+        for (figure, Sample { kind, microseconds, load, system_share, idle }) in &self.samples {
+            let Load { operations, seconds, failed, retransmissions, .. } = load;
             let _ = writeln!(
                 table,
-                "| {} | {} | {} | {:.0} | {} | {} | {:.1} % |",
+                "| {} | {} | {operations} | {:.0} | {retransmissions} | {failed} | {microseconds:.1} | {:.0} % | {:.1} % |",
                 figure.title(),
                 kind.name(),
-                load.operations,
-                load.operations as f64 / load.seconds,
-                load.retransmissions,
-                load.failed,
+                *operations as f64 / seconds,
+                system_share * 100.0,
                 idle * 100.0,
             );
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::cpu;
+use super::cpu::{self, Usage};
 use super::process::{Process, free_tcp_port, free_udp_port};
 
 /// Users that a server with authentication knows: `u0` … with the passwords `secret0` ….
@@ -129,8 +129,8 @@ impl Server {
     }
 
     /// Processor time used so far.
-    pub(crate) fn processor_time(&self) -> Result<Duration> {
-        cpu::processor_time(self.process.id()).with_context(|| self.process.last_words())
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        cpu::usage(self.process.id()).with_context(|| self.process.last_words())
     }
 
     /// The share of one core that the server needs while nothing comes in, over the time of `window`.
@@ -147,14 +147,14 @@ impl Server {
     }
 
     /// Waits until the transactions of a load that ended at `end` are gone: what ends them belongs to the cost of their
-    /// messages, and what they occupy does not belong to bindings and subscriptions. Nothing is asked of the server
-    /// meanwhile, since answering would cost it too.
-    pub(crate) fn linger(&self, end: Instant) {
+    /// messages. Nothing is asked of the server meanwhile, since answering would cost it too.
+    pub(crate) fn wait_for_transactions(&self, end: Instant) {
         thread::sleep((end + LINGER).saturating_duration_since(Instant::now()));
     }
 
-    /// Makes sure that no transaction is left after [`Server::linger`].
-    pub(crate) fn settle(&self) -> Result<()> {
+    /// Waits likewise, then makes sure that no transaction is left.
+    pub(crate) fn linger(&self, end: Instant) -> Result<()> {
+        self.wait_for_transactions(end);
         let deadline = Instant::now() + SETTLE;
         loop {
             let left = self.transactions()?;

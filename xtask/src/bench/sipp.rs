@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -54,49 +54,48 @@ pub(crate) fn answer(scenario: &Scenario, folder: &Path) -> Result<(Process, u16
     Ok((process, port))
 }
 
-/// Makes `calls` calls, at most `rate` a second, for the users of the file `users`.
-///
-/// # Errors
-/// More than one call in a thousand failed, or SIPp itself did.
-pub(crate) fn call(
-    scenario: &Scenario,
-    server: SocketAddr,
-    users: &Path,
-    calls: u64,
-    rate: u64,
-    folder: &Path,
-) -> Result<Counts> {
-    let statistics = folder.join(format!("{}.csv", scenario.name));
-    let mut command = sipp(scenario, free_udp_port()?, folder)?;
-    command.args(["-m", &calls.to_string(), "-r", &rate.to_string(), "-l", CALLS_AT_ONCE]);
-    command
-        .arg("-inf")
-        .arg(users)
-        .args(["-trace_stat", "-fd", "1", "-stf"])
-        .arg(&statistics)
-        .arg(server.to_string());
-    let mut process = Process::start(scenario.name, &mut command, folder)?;
-    let status = process.wait(Duration::from_secs(60 + 4 * calls / rate))?;
-    // 1 says that calls failed, which the counts tell better; everything else is SIPp's own failure.
-    ensure!(
-        matches!(status.code(), Some(0 | 1)),
-        "SIPp {}: {status}\n{}",
-        scenario.name,
-        process.last_words()
-    );
-    let text = fs::read_to_string(&statistics)?;
-    let counts =
-        parse_statistics(&text).with_context(|| format!("{} is not as expected", statistics.display()))?;
-    ensure!(
-        counts.calls == calls && counts.failed as f64 <= FAILED_MAX * calls as f64,
-        "{}: {} of {calls} calls were made, {} failed, {} messages were sent again\n{}",
-        scenario.name,
-        counts.calls,
-        counts.failed,
-        counts.retransmissions,
-        first_errors(scenario, folder),
-    );
-    Ok(counts)
+/// Who calls.
+pub(crate) struct Caller {
+    pub(crate) server: SocketAddr,
+    pub(crate) port: u16,
+    /// The file of users that take turns.
+    pub(crate) users: PathBuf,
+}
+
+impl Caller {
+    /// Makes `calls` calls, at most `rate` a second.
+    ///
+    /// # Errors
+    /// More than one call in a thousand failed, or SIPp itself did.
+    pub(crate) fn call(&self, scenario: &Scenario, calls: u64, rate: u64, folder: &Path) -> Result<Counts> {
+        let statistics = folder.join(format!("{}.csv", scenario.name));
+        let mut command = sipp(scenario, self.port, folder)?;
+        command.args(["-m", &calls.to_string(), "-r", &rate.to_string(), "-l", CALLS_AT_ONCE]);
+        command.arg("-inf").arg(&self.users);
+        command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&statistics).arg(self.server.to_string());
+        let mut process = Process::start(scenario.name, &mut command, folder)?;
+        let status = process.wait(Duration::from_secs(60 + 4 * calls / rate))?;
+        // 1 says that calls failed, which the counts tell better; everything else is SIPp's own failure.
+        ensure!(
+            matches!(status.code(), Some(0 | 1)),
+            "SIPp {}: {status}\n{}",
+            scenario.name,
+            process.last_words()
+        );
+        let text = fs::read_to_string(&statistics)?;
+        let counts =
+            parse_statistics(&text).with_context(|| format!("{}: unexpected", statistics.display()))?;
+        ensure!(
+            counts.calls == calls && counts.failed as f64 <= FAILED_MAX * calls as f64,
+            "{}: {} of {calls} calls were made, {} failed, {} messages were sent again\n{}",
+            scenario.name,
+            counts.calls,
+            counts.failed,
+            counts.retransmissions,
+            first_errors(scenario, folder),
+        );
+        Ok(counts)
+    }
 }
 
 fn sipp(scenario: &Scenario, port: u16, folder: &Path) -> Result<Command> {

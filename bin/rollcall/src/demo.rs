@@ -1,4 +1,0 @@
-//! Not here yet.
-pub(crate) fn demo() -> anyhow::Result<()> {
-    anyhow::bail!("")
-}
