@@ -16,7 +16,12 @@ use crate::targets::targets;
 
 /// Forwards an ACK as a request of its own, without a transaction. Nobody was asked for credentials, so it goes nowhere but
 /// along a dialog that we let through, or to a user of ours; to one target, as it belongs to one dialog.
-pub(crate) fn forward<L>(shared: &Shared, locations: &mut L, ack: &Request, source: &Flow) -> Result<(), Error>
+pub(crate) fn forward<L>(
+    shared: &Shared,
+    locations: &mut L,
+    ack: &Request,
+    source: &Flow,
+) -> Result<(), Error>
 where
     L: Service<Aor, Response = TargetSet, Error = Infallible, Future = Ready<Result<TargetSet, Infallible>>>,
 {

@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use sip_message::{Edit, HeaderName, Method, Reply, Request, Response, StatusCode};
-use sip_service::{CancelUser, ClientFailure, ClientUser, LocateError, ServerTransaction, Target, TimerUser, Unsent};
+use sip_service::{
+    CancelUser, ClientFailure, ClientUser, LocateError, ServerTransaction, Target, TimerUser, Unsent,
+};
 use sip_transaction::{Branch, ClientId};
 use smallvec::SmallVec;
 
@@ -47,7 +49,12 @@ struct BranchState {
 }
 
 impl Context {
-    pub(crate) fn new(shared: Arc<Shared>, incoming: Incoming, targets: Vec<Target>, core: Core) -> Arc<Self> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        incoming: Incoming,
+        targets: Vec<Target>,
+        core: Core,
+    ) -> Arc<Self> {
         shared.metrics.contexts.inc();
         let state = State {
             core,
@@ -146,10 +153,12 @@ impl Context {
         let is_invite = method == Method::Invite;
         let is_flow = target.flow == Some(hop.flow);
         let user: Arc<dyn ClientUser> = Arc::<Self>::clone(self);
-        endpoint.request(now, id, is_invite, bytes, &hop.flow, user, branch).map_err(|error| match error {
-            Unsent::Unreachable(_) if is_flow => StatusCode::FLOW_FAILED,
-            Unsent::Unreachable(_) | Unsent::TooManyTransactions => StatusCode::SERVICE_UNAVAILABLE,
-        })?;
+        endpoint.request(now, id, is_invite, bytes, &hop.flow, user, branch).map_err(
+            |error| match error {
+                Unsent::Unreachable(_) if is_flow => StatusCode::FLOW_FAILED,
+                Unsent::Unreachable(_) | Unsent::TooManyTransactions => StatusCode::SERVICE_UNAVAILABLE,
+            },
+        )?;
         metrics.forwarded(method);
         if let Some(b) = state.branches.last_mut() {
             b.id = Some(id);
@@ -162,7 +171,9 @@ impl Context {
         let Some(id) = state.branches.get(branch as usize).and_then(|b| b.id) else { return };
         // RFC 3326 §3.1: the reason tells a phone whether to show a missed call.
         let text = match reason {
-            CancelReason::CompletedElsewhere => Some("SIP;cause=200;text=\"Call completed elsewhere\"".into()),
+            CancelReason::CompletedElsewhere => {
+                Some("SIP;cause=200;text=\"Call completed elsewhere\"".into())
+            }
             CancelReason::Declined(code) => Some(format!("SIP;cause={code};text=\"{}\"", code.reason())),
             CancelReason::Upstream => state.cancel_reason.as_deref().map(str::to_owned),
             CancelReason::TimerC => Some("SIP;cause=408;text=\"Request Timeout\"".into()),

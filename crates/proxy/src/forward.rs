@@ -68,8 +68,9 @@ impl Copy<'_> {
         self.address(&mut edit, target);
         // §22.3: credentials for a realm of ours have done their work.
         for (line, value) in request.lines(HeaderName::ProxyAuthorization).enumerate() {
-            let realm_is_ours = AuthParams::parse(value, "Proxy-Authorization")
-                .is_ok_and(|auth| auth.value("realm").is_some_and(|realm| self.domains.find(realm).is_some()));
+            let realm_is_ours = AuthParams::parse(value, "Proxy-Authorization").is_ok_and(|auth| {
+                auth.value("realm").is_some_and(|realm| self.domains.find(realm).is_some())
+            });
             if realm_is_ours {
                 edit.remove_line(HeaderName::ProxyAuthorization, line);
             }

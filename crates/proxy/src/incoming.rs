@@ -85,7 +85,13 @@ impl Incoming {
     }
 
     /// §16.4.
-    fn preprocess(&mut self, request: &Request, routes: &[NameAddr<'_>], domains: &Domains, secret: &NodeSecret) {
+    fn preprocess(
+        &mut self,
+        request: &Request,
+        routes: &[NameAddr<'_>],
+        domains: &Domains,
+        secret: &NodeSecret,
+    ) {
         let is_ours = |text: &str| Uri::parse(text.as_bytes()).is_ok_and(|uri| domains.is_ours(&uri));
         let mut routes = routes;
         // A strict router put our Record-Route value into the Request-URI, and the real one last into Route.

@@ -23,14 +23,28 @@ impl Metrics {
     /// # Errors
     /// If one of them is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let forwarded =
-            IntCounterVec::new(Opts::new(FORWARDED, "Requests forwarded, each branch counted."), &["method"])?;
+        let forwarded = IntCounterVec::new(
+            Opts::new(FORWARDED, "Requests forwarded, each branch counted."),
+            &["method"],
+        )?;
         let contexts = IntGauge::new(CONTEXTS, "Response contexts alive.")?;
         registry.register(Box::new(forwarded.clone()))?;
         registry.register(Box::new(contexts.clone()))?;
         let methods = [
-            "ACK", "BYE", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "PRACK", "PUBLISH", "REFER", "REGISTER",
-            "SUBSCRIBE", "UPDATE", "other",
+            "ACK",
+            "BYE",
+            "INFO",
+            "INVITE",
+            "MESSAGE",
+            "NOTIFY",
+            "OPTIONS",
+            "PRACK",
+            "PUBLISH",
+            "REFER",
+            "REGISTER",
+            "SUBSCRIBE",
+            "UPDATE",
+            "other",
         ];
         let forwarded = methods.map(|method| (method, forwarded.with_label_values(&[method])));
         Ok(Self { forwarded: Arc::new(forwarded), contexts })

@@ -166,3 +166,190 @@ fn local(error: LocalError, transaction: &Rescue) -> Reply {
         LocalError::NoUser => transaction.reply(StatusCode::NOT_FOUND).finish(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use sip_message::{Request, Transport};
+    use sip_service::{EndpointConfig, Flow, SipRequest, TransactionUser};
+    use testkit::Bench;
+
+    use super::*;
+
+    /// Refuses every request with the error that it holds.
+    #[derive(Default)]
+    struct Refuses(Mutex<Option<Error>>);
+
+    impl TransactionUser for Refuses {
+        fn on_request(&self, request: SipRequest) {
+            let error = self.0.lock().unwrap().take().expect("an error");
+            let hold = request.transaction.rescue();
+            let reply = rescue(&error, &hold);
+            let _answered = hold.finish(&reply);
+        }
+
+        fn on_ack(&self, _: Instant, _: Request, _: &Flow) {}
+    }
+
+    fn doc_error(text: &str) -> presence_doc::Error {
+        let limits =
+            presence_doc::DocumentLimits { bytes_max: 100, ..presence_doc::DocumentLimits::default() };
+        presence_doc::Document::parse(text.as_bytes(), &limits).expect_err(text)
+    }
+
+    /// The status line and the header fields that go with the status.
+    fn answer(bench: &mut Bench<Refuses>, branch: u64, error: Error) -> String {
+        *bench.user.0.lock().unwrap() = Some(error);
+        bench.send(
+            "alice",
+            &format!(
+                "
+                 OPTIONS sip:bob@example.test SIP/2.0
+                 Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK{branch}
+                 Max-Forwards: 70
+                 From: <sip:alice@example.test>;tag=1
+                 To: <sip:bob@example.test>
+                 Call-ID: {branch}
+                 CSeq: 1 OPTIONS"
+            ),
+        );
+        bench.run_to(100 * branch);
+        let received = bench.take("alice");
+        let [response] = &received[..] else { panic!("{} responses", received.len()) };
+        let text = String::from_utf8(response.message().bytes().to_vec()).expect("text");
+        let plain = ["Via:", "From:", "To:", "Call-ID:", "CSeq:", "Content-Length:"];
+        let lines =
+            text.lines().filter(|line| !line.is_empty() && !plain.iter().any(|name| line.starts_with(name)));
+        lines.collect::<Vec<_>>().join(" | ")
+    }
+
+    // RFC 3261 §21 and §20; RFC 3903 §6, §11.3; RFC 6665 §4.2.1.1; RFC 5393 §5.3.3; RFC 7616 §3.3.
+    #[test]
+    fn every_refusal_has_its_status() {
+        let mut bench = Bench::new("example.test", EndpointConfig::default(), |_, _| Refuses::default());
+        bench.add_agent("alice", Transport::Udp, "192.0.2.10:5060");
+        let challenge = |proxy| sip_auth::Error::Challenge {
+            proxy,
+            challenges: vec!["Digest a".into(), "Digest b".into()],
+        };
+        let mut requests = 0;
+        let mut check = |error: Error, want: &str| {
+            let shown = format!("{error:?}");
+            requests += 1;
+            assert_eq!(answer(&mut bench, requests, error), format!("SIP/2.0 {want}"), "{shown}");
+        };
+        use presence::Error as P;
+        use proxy::Error as X;
+        use registrar::Error as R;
+        check(AdmissionError::TooManyRequests.into(), "503 Service Unavailable | Retry-After: 10");
+        check(AdmissionError::Draining.into(), "503 Service Unavailable | Retry-After: 10");
+        check(
+            challenge(false).into(),
+            "401 Unauthorized | WWW-Authenticate: Digest a | WWW-Authenticate: Digest b",
+        );
+        check(
+            challenge(true).into(),
+            "407 Proxy Authentication Required | Proxy-Authenticate: Digest a | Proxy-Authenticate: Digest b",
+        );
+        check(sip_auth::Error::Forbidden.into(), "403 Forbidden");
+        check(
+            sip_auth::Error::BadCredentials { expected: "a nonce" }.into(),
+            "400 Bad Request - Digest credentials: expected a nonce",
+        );
+        check(
+            R::BadExtension { unsupported: vec!["a".into(), "b".into()] }.into(),
+            "420 Bad Extension | Unsupported: a, b",
+        );
+        check(R::UnsupportedBody.into(), "415 Unsupported Media Type | Accept: ");
+        check(R::Forbidden.into(), "403 Forbidden");
+        check(R::ForeignDomain.into(), "404 Not Found");
+        check(R::NotFound.into(), "404 Not Found");
+        check(
+            R::BadRequest { header: "To", expected: "a URI" }.into(),
+            "400 Bad Request - To: expected a URI",
+        );
+        check(R::ForbiddenContact { expected: "x" }.into(), "403 Forbidden - a contact must be x");
+        check(
+            R::IntervalTooBrief { min_expires_seconds: 60 }.into(),
+            "423 Interval Too Brief | Min-Expires: 60",
+        );
+        check(
+            R::OutOfOrder.into(),
+            "500 Server Internal Error - CSeq is not higher than that of the binding",
+        );
+        check(
+            R::TooManyBindings { max: 9 }.into(),
+            "403 Forbidden - more than 9 bindings of one address-of-record",
+        );
+        check(R::LimitExceeded { limit: "l", max: 9 }.into(), "403 Forbidden - l is 9");
+        check(
+            P::Malformed { header: "Expires", expected: "a number" }.into(),
+            "400 Bad Request - Expires: a number is expected",
+        );
+        check(P::NoBody.into(), "400 Bad Request - an initial publication without body");
+        let document = doc_error("<a/>");
+        check(P::from(document.clone()).into(), &format!("400 Bad Request - {document}"));
+        let large = doc_error(&"x".repeat(101));
+        check(P::from(large.clone()).into(), &format!("413 Request Entity Too Large - {large}"));
+        check(P::Forbidden { action: "publish" }.into(), "403 Forbidden");
+        check(
+            P::TooManyPublicationsOfAor { max: 9 }.into(),
+            "403 Forbidden - the AOR has 9 live publications",
+        );
+        check(
+            P::TooManySubscriptionsInDialog { max: 9 }.into(),
+            "403 Forbidden - the dialog has 9 subscriptions",
+        );
+        check(P::NotFound.into(), "404 Not Found");
+        check(P::NotAcceptable { content_type: "a/b" }.into(), "406 Not Acceptable | Accept: a/b");
+        check(P::ConditionFailed.into(), "412 Conditional Request Failed");
+        check(P::UnsupportedMediaType { accept: "a/b" }.into(), "415 Unsupported Media Type | Accept: a/b");
+        check(
+            P::UnsupportedEncoding { accept_encoding: "identity" }.into(),
+            "415 Unsupported Media Type | Accept-Encoding: identity",
+        );
+        check(P::BadExtension { unsupported: "a".into() }.into(), "420 Bad Extension | Unsupported: a");
+        check(
+            P::IntervalTooBrief { min_expires_seconds: 60 }.into(),
+            "423 Interval Too Brief | Min-Expires: 60",
+        );
+        check(P::NothingPublished.into(), "480 Temporarily Unavailable");
+        check(
+            P::TooManyWatchers { max: 9, retry_after_seconds: 60 }.into(),
+            "480 Temporarily Unavailable | Retry-After: 60",
+        );
+        check(P::NoSubscription.into(), "481 Call/Transaction Does Not Exist");
+        check(P::MergedRequest.into(), "482 Loop Detected");
+        check(P::BadEvent { allow_events: "presence" }.into(), "489 Bad Event | Allow-Events: presence");
+        check(
+            P::OutOfOrder { cseq: 1, last: 2 }.into(),
+            "500 Server Internal Error - CSeq 1 is lower than 2",
+        );
+        check(
+            P::TooManyPublications { max: 9, retry_after_seconds: 60 }.into(),
+            "503 Service Unavailable | Retry-After: 60",
+        );
+        check(
+            P::TooManySubscriptions { max: 9, retry_after_seconds: 60 }.into(),
+            "503 Service Unavailable | Retry-After: 60",
+        );
+        check(
+            X::BadRequest { header: "Route", expected: "a URI" }.into(),
+            "400 Bad Request - Route: expected a URI",
+        );
+        check(X::RelayingForbidden.into(), "403 Forbidden - relaying forbidden");
+        check(X::NotFound.into(), "404 Not Found");
+        check(X::UnsupportedScheme.into(), "416 Unsupported URI Scheme");
+        check(X::BadExtension { unsupported: vec!["a".into()] }.into(), "420 Bad Extension | Unsupported: a");
+        check(X::MaxBreadthExceeded.into(), "440 Max-Breadth Exceeded");
+        check(X::Unavailable.into(), "480 Temporarily Unavailable");
+        check(X::LoopDetected.into(), "482 Loop Detected");
+        check(X::TooManyHops.into(), "483 Too Many Hops");
+        check(LocalError::MethodNotAllowed.into(), &format!("405 Method Not Allowed | Allow: {ALLOW}"));
+        check(LocalError::NotImplemented.into(), &format!("501 Not Implemented | Allow: {ALLOW}"));
+        check(LocalError::NoDialog.into(), "481 Call/Transaction Does Not Exist");
+        check(LocalError::NoUser.into(), "404 Not Found");
+    }
+}

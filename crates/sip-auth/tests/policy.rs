@@ -1,5 +1,7 @@
 //! Who is challenged, how, and what an answer is worth (RFC 3261 §22, RFC 7616, RFC 8760).
 
+#![allow(clippy::unwrap_used)] // a fault of the test itself
+
 mod common;
 
 use common::{Answer, Bench, challenges, parameter};
@@ -60,7 +62,8 @@ fn the_algorithms_of_a_domain() {
     assert_eq!(names, ["SHA-512-256", "MD5"]);
     for challenge in &offered {
         let (_, fresh) = challenges(bench.send(start, ""));
-        let same = fresh.iter().find(|c| parameter(c, "algorithm") == parameter(challenge, "algorithm")).unwrap();
+        let same =
+            fresh.iter().find(|c| parameter(c, "algorithm") == parameter(challenge, "algorithm")).unwrap();
         assert_eq!(bench.send(start, &Answer::of("carol", "REGISTER").to(same)), user("carol@other.test"));
     }
     // An algorithm that is not offered is no answer.
@@ -71,9 +74,11 @@ fn the_algorithms_of_a_domain() {
 #[test]
 fn a_right_answer_in_either_header_field() {
     let bench = bench();
-    for (header, start, method) in
-        [("Authorization", REGISTER, "REGISTER"), ("Proxy-Authorization", INVITE, "INVITE"), ("Authorization", INVITE, "INVITE")]
-    {
+    for (header, start, method) in [
+        ("Authorization", REGISTER, "REGISTER"),
+        ("Proxy-Authorization", INVITE, "INVITE"),
+        ("Authorization", INVITE, "INVITE"),
+    ] {
         let (_, offered) = challenges(bench.send(start, ""));
         let answer = Answer { header, ..Answer::of("alice", method) }.to(&offered[0]);
         assert_eq!(bench.send(start, &answer), user("alice@example.test"), "{header}");
@@ -150,7 +155,12 @@ fn another_users_name_in_from_is_forbidden() {
 #[test]
 fn bad_credentials_matter_only_where_some_are_needed() {
     let from_elsewhere = "INVITE sip:bob@example.test sip:x@elsewhere.test#1 sip:bob@example.test";
-    for bad in ["Digest username=\"alice\", realm=\"example.test\"", "Digest realm=\"example.test", "@", "Digest a=b c=d"] {
+    for bad in [
+        "Digest username=\"alice\", realm=\"example.test\"",
+        "Digest realm=\"example.test",
+        "@",
+        "Digest a=b c=d",
+    ] {
         let bench = bench();
         let header = format!("Authorization: {bad}");
         assert!(matches!(bench.send(REGISTER, &header), Err(Error::BadCredentials { .. })), "{bad}");
@@ -172,7 +182,10 @@ fn a_dialog_that_was_let_through_is_not_challenged() {
     for start in [bye, back] {
         assert_eq!(bench.send(start, &route(&token)), Ok(None), "{start}");
         // Credentials from the INVITE that are repeated have been used; nobody asks for them.
-        let stale = format!("{}\nProxy-Authorization: Digest username=\"alice\", realm=\"example.test\"", route(&token));
+        let stale = format!(
+            "{}\nProxy-Authorization: Digest username=\"alice\", realm=\"example.test\"",
+            route(&token)
+        );
         assert_eq!(bench.send(start, &stale), Ok(None), "{start}");
         challenges(bench.send(start, &route("0123456789abcdef0123")));
     }
@@ -196,7 +209,8 @@ fn trusted_peers_and_open_servers() {
 
 #[test]
 fn configuration_is_read_strictly() {
-    let config: Config = toml::from_str("algorithms = [\"SHA-256\", \"MD5\"]\ntrusted_peers = [\"10.0.0.0/8\"]").unwrap();
+    let config: Config =
+        toml::from_str("algorithms = [\"SHA-256\", \"MD5\"]\ntrusted_peers = [\"10.0.0.0/8\"]").unwrap();
     assert_eq!((config.algorithms.len(), config.trusted_peers.len(), config.enabled), (2, 1, true));
     for bad in ["algorithm = []", "algorithms = [\"SHA-1\"]", "trusted_peers = [\"10.0.0.0/33\"]"] {
         assert!(toml::from_str::<Config>(bad).is_err(), "{bad}");

@@ -19,7 +19,8 @@ fn responses_of_the_vectors() {
                 let auth = text("qop").map(|_| digest::Auth { nc: need("nc"), cnonce: need("cnonce") });
                 let request =
                     digest::Request { method: need("method"), uri: need("uri"), nonce: need("nonce"), auth };
-                let ha1 = provisioning::Ha1::new(algorithm, need("username"), need("realm"), need("password"));
+                let ha1 =
+                    provisioning::Ha1::new(algorithm, need("username"), need("realm"), need("password"));
                 assert_eq!(ha1.as_hex(), need("ha1"), "{vector}");
                 let response = digest::response(algorithm, ha1.as_hex(), &request);
                 assert_eq!(response.to_string(), need("response"), "{vector}");

@@ -259,8 +259,7 @@ impl ReplyPath {
         let via = request.via();
         let sent_by_port = via.port.unwrap_or(source.transport.default_port());
         let is_back = source.transport.is_reliable() || via.params.value("rport").is_some();
-        let remote =
-            if is_back { source.remote } else { SocketAddr::new(source.remote.ip(), sent_by_port) };
+        let remote = if is_back { source.remote } else { SocketAddr::new(source.remote.ip(), sent_by_port) };
         Self { flow: Flow { remote, ..*source }, sent_by_port }
     }
 

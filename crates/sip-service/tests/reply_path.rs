@@ -53,8 +53,10 @@ impl Server {
 
     fn unreachable(&self) -> u64 {
         let families = self.registry.gather();
-        let dropped = families.iter().find(|family| family.name() == sip_service::DROPPED).expect("the counter");
-        let of = |m: &&prometheus::proto::Metric| m.get_label().iter().any(|label| label.value() == "unreachable");
+        let dropped =
+            families.iter().find(|family| family.name() == sip_service::DROPPED).expect("the counter");
+        let of =
+            |m: &&prometheus::proto::Metric| m.get_label().iter().any(|label| label.value() == "unreachable");
         dropped.get_metric().iter().find(of).map_or(0, |metric| metric.get_counter().get_value() as u64)
     }
 }
@@ -78,12 +80,12 @@ fn without_rport() {
     check(
         "SIP/2.0/UDP 10.0.0.1:5062;branch=z9hG4bK1",
         "198.51.100.7:5062",
-        "SIP/2.0/UDP 10.0.0.1:5062;branch=z9hG4bK1;received=198.51.100.7",
+        "SIP/2.0/UDP 10.0.0.1:5062;received=198.51.100.7;branch=z9hG4bK1",
     );
     check(
         "SIP/2.0/UDP phone.example.test;branch=z9hG4bK1",
         "198.51.100.7:5060",
-        "SIP/2.0/UDP phone.example.test;branch=z9hG4bK1;received=198.51.100.7",
+        "SIP/2.0/UDP phone.example.test;received=198.51.100.7;branch=z9hG4bK1",
     );
     check(
         "SIP/2.0/UDP 198.51.100.7:5062;branch=z9hG4bK1",
@@ -98,12 +100,12 @@ fn with_rport() {
     check(
         "SIP/2.0/UDP 10.0.0.1:5062;rport;branch=z9hG4bK1",
         "198.51.100.7:40000",
-        "SIP/2.0/UDP 10.0.0.1:5062;rport=40000;branch=z9hG4bK1;received=198.51.100.7",
+        "SIP/2.0/UDP 10.0.0.1:5062;received=198.51.100.7;rport=40000;branch=z9hG4bK1",
     );
     check(
         "SIP/2.0/UDP 198.51.100.7:40000;rport;branch=z9hG4bK1",
         "198.51.100.7:40000",
-        "SIP/2.0/UDP 198.51.100.7:40000;rport=40000;branch=z9hG4bK1;received=198.51.100.7",
+        "SIP/2.0/UDP 198.51.100.7:40000;received=198.51.100.7;rport=40000;branch=z9hG4bK1",
     );
 }
 

@@ -7,10 +7,12 @@ use anyhow::{Result, bail};
 
 /// Below the ports that the system gives to outgoing connections, so that none of those takes one that we chose.
 const FIRST: u32 = 20_000;
-const COUNT: u32 = 6_000;
+const COUNT: u32 = 3_000;
+/// baresip takes the port after that of SIP for TLS, SIPp the second after that of audio for video.
+const STEP: u32 = 4;
 
-/// A port that is free for both UDP and TCP, and that this process has not been given before. It is even, and the odd one
-/// after it is never given: clients like to take that for TLS, RTCP and so on.
+/// A port that is free for both UDP and TCP, and that this process has not been given before. The three after
+/// it are never given: the clients of these tests take some of them, too.
 ///
 /// # Errors
 /// There is none.
@@ -19,12 +21,12 @@ pub fn free_port() -> Result<u16> {
     // Test programs that run at the same time begin at different places.
     let start = std::process::id().wrapping_mul(97);
     for _ in 0..COUNT {
-        let port = FIRST + 2 * (start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT);
+        let port = FIRST + STEP * (start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT);
         let port = u16::try_from(port)?;
         let address = (Ipv4Addr::LOCALHOST, port);
         if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
             return Ok(port);
         }
     }
-    bail!("no port from {FIRST} to {} is free", FIRST + 2 * COUNT - 1)
+    bail!("no port from {FIRST} to {} is free", FIRST + STEP * COUNT - 1)
 }

@@ -132,6 +132,17 @@ impl Rollcall {
         self.process.wait_for(text, LIMIT)
     }
 
+    /// Waits until `/readyz` answers 503, as it does from when the server began to stop.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn wait_until_draining(&mut self) -> Result<()> {
+        let admin = self.admin;
+        self.process.wait_until("503 from /readyz", LIMIT, || {
+            http::get(admin, "/readyz").is_ok_and(|(code, _)| code == 503).then_some(())
+        })
+    }
+
     /// Waits for the server to end.
     ///
     /// # Errors

@@ -111,7 +111,8 @@ impl Agent {
     /// RFC 3261 §22.2, RFC 7616 §3.4.
     fn credentials(&self, ask: &Ask<'_>, challenge: &[u8]) -> Result<String> {
         let challenge = AuthParams::parse(challenge, "WWW-Authenticate")?;
-        let get = |name: &'static str| challenge.value(name).with_context(|| format!("no {name} in the challenge"));
+        let get =
+            |name: &'static str| challenge.value(name).with_context(|| format!("no {name} in the challenge"));
         let (realm, nonce) = (get("realm")?, get("nonce")?);
         let algorithm = Algorithm::from_token(get("algorithm")?).context("an algorithm that we have")?;
         let ha1 = provisioning::Ha1::new(algorithm, self.user, realm, PASSWORD);

@@ -56,8 +56,11 @@ pub(crate) fn explain(entity: &str, published: &[&Published], received: &str) ->
             Some((_, child)) => format!("{} {} <{child}>", p.element, p.id),
             None => format!("{} {}", p.element, p.id),
         };
-        let displaced =
-            if p.displaced.is_empty() { String::new() } else { format!(", instead of {}", p.displaced.join(", ")) };
+        let displaced = if p.displaced.is_empty() {
+            String::new()
+        } else {
+            format!(", instead of {}", p.displaced.join(", "))
+        };
         format!("{element} from {}{displaced}", p.source)
     });
     // What is explained is what came.

@@ -45,8 +45,11 @@ fn config() -> Config {
         ha1: None,
         algorithms: None,
     };
-    let presence =
-        DomainConfig { uses_registration_state: true, unregistered_is_closed: false, ..DomainConfig::default() };
+    let presence = DomainConfig {
+        uses_registration_state: true,
+        unregistered_is_closed: false,
+        ..DomainConfig::default()
+    };
     Config {
         user: USERS.map(user).into(),
         domain: vec![Domain { name: DOMAIN.into(), algorithms: None, presence }],

@@ -18,14 +18,18 @@ pub(super) fn choose(is_invite: bool, was_cancelled: bool, branches: &[Branch]) 
         (code, _) if is_barred(code) => Output::Abandon,
         // §16.7 step 6: a 503 says that this server cannot serve, which another server's 503 does not mean.
         (StatusCode::SERVICE_UNAVAILABLE, _) => Output::Answer(StatusCode::SERVER_INTERNAL_ERROR),
-        (StatusCode::REQUEST_TIMEOUT, false) if was_cancelled => Output::Answer(StatusCode::REQUEST_TERMINATED),
+        (StatusCode::REQUEST_TIMEOUT, false) if was_cancelled => {
+            Output::Answer(StatusCode::REQUEST_TERMINATED)
+        }
         // That a flow is gone concerns nobody upstream (RFC 5626 §11.5: endpoints never receive a 430); the callee cannot be
         // reached now.
         (StatusCode::FLOW_FAILED, _) => Output::Answer(StatusCode::TEMPORARILY_UNAVAILABLE),
         (code, false) => Output::Answer(code),
         (code, true) => {
             let challenges = ends()
-                .filter(|(other, end)| is_challenge(code) && *other != branch && end.is_response && is_challenge(end.code))
+                .filter(|(other, end)| {
+                    is_challenge(code) && *other != branch && end.is_response && is_challenge(end.code)
+                })
                 .map(|(other, _)| other)
                 .collect();
             Output::Final { branch, challenges }

@@ -59,7 +59,8 @@ impl Candidates {
     pub(super) fn ended(&mut self, index: usize, code: StatusCode, is_response: bool) {
         self.set(index, Progress::Ended);
         let Some(instance) = self.all.get(index).and_then(|(c, _)| c.instance) else { return };
-        let flow_failed = !is_response || code == StatusCode::FLOW_FAILED || code == StatusCode::REQUEST_TIMEOUT;
+        let flow_failed =
+            !is_response || code == StatusCode::FLOW_FAILED || code == StatusCode::REQUEST_TIMEOUT;
         if flow_failed {
             return;
         }

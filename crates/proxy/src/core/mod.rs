@@ -317,7 +317,8 @@ impl Core {
 
     /// §16.6 with RFC 5393 §5.3.3: as many as Max-Breadth allows at once, the others as breadth comes free.
     fn begin_branches(&mut self, now: Instant, out: &mut Outputs) {
-        let (live, used) = self.active().fold((0u32, 0u32), |(n, sum), b| (n + 1, sum.saturating_add(b.max_breadth)));
+        let (live, used) =
+            self.active().fold((0u32, 0u32), |(n, sum), b| (n + 1, sum.saturating_add(b.max_breadth)));
         let mut breadth = self.limits.max_breadth.saturating_sub(used);
         let room = breadth.min(self.limits.branches_max.saturating_sub(live));
         let starting = self.candidates.take(live == 0, room as usize);

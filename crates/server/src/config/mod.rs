@@ -58,8 +58,6 @@ pub struct ServerConfig {
     pub node: String,
     /// Threads that serve; 0 (the default) is one per core.
     pub workers: usize,
-    /// The Server and User-Agent header fields of what we originate; empty (the default) writes none (RFC 3261 §20.35).
-    pub agent: String,
     /// Seconds that SIGTERM waits for requests under way. Default 2.
     pub drain_seconds: u32,
 }
@@ -170,13 +168,7 @@ impl Default for Config {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self {
-            data_dir: "./rollcall-data".into(),
-            node: "a".into(),
-            workers: 0,
-            agent: String::new(),
-            drain_seconds: 2,
-        }
+        Self { data_dir: "./rollcall-data".into(), node: "a".into(), workers: 0, drain_seconds: 2 }
     }
 }
 

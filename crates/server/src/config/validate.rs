@@ -6,6 +6,8 @@ use sip_message::Aor;
 
 use super::{Config, ConfigError, Durability};
 
+const ALGORITHMS_EXPECTED: &str = "expected at least one of MD5, SHA-256, SHA-512-256";
+
 impl Config {
     /// Checks what concerns more than one key, and what this version cannot do.
     ///
@@ -13,6 +15,7 @@ impl Config {
     /// The first fault, with its key.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_listeners()?;
+        self.validate_auth()?;
         self.validate_domains()?;
         self.validate_users()?;
         let r = &self.registrar;
@@ -27,12 +30,6 @@ impl Config {
                 "this version keeps state in memory only: expected \"memory\"",
             ));
         }
-        if self.auth.enabled && self.auth.algorithms.is_empty() {
-            return Err(ConfigError::at(
-                "auth.algorithms",
-                "expected at least one of MD5, SHA-256, SHA-512-256",
-            ));
-        }
         Ok(())
     }
 
@@ -42,6 +39,20 @@ impl Config {
         }
         for (i, listen) in self.listen.iter().enumerate() {
             listen.validate().map_err(|error| ConfigError::at(format!("listen[{i}]"), error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn validate_auth(&self) -> Result<(), ConfigError> {
+        let auth = &self.auth;
+        if auth.algorithms.is_empty() {
+            return Err(ConfigError::at("auth.algorithms", ALGORITHMS_EXPECTED));
+        }
+        if auth.nonce_lifetime_seconds == 0 {
+            return Err(ConfigError::at("auth.nonce_lifetime_seconds", "expected at least 1"));
+        }
+        if auth.nonces_tracked_max < 1_000 {
+            return Err(ConfigError::at("auth.nonces_tracked_max", "expected at least 1000"));
         }
         Ok(())
     }
@@ -63,6 +74,9 @@ impl Config {
             }
             if !names.insert(name) {
                 return Err(ConfigError::at(format!("domain[{i}].name"), "this domain is there already"));
+            }
+            if domain.algorithms.as_ref().is_some_and(Vec::is_empty) {
+                return Err(ConfigError::at(format!("domain[{i}].algorithms"), ALGORITHMS_EXPECTED));
             }
             domain.presence.validate().map_err(|error| {
                 ConfigError::at(format!("domain[{i}].presence.{}", error.key), error.message)

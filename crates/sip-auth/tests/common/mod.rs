@@ -12,8 +12,8 @@ use provisioning::{Algorithm, UserConfig, Users};
 use sip_auth::{Auth, Config, Error, Metrics, NodeSecret, Nonces, Policy, digest};
 use sip_message::{Framed, Limits, Method, Request, StatusCode, Uri};
 use sip_service::{
-    Answered, Connection, Domains, Endpoint, EndpointConfig, Flow, Hop, Identity, LocateError, Network, SipRequest,
-    TransactionUser, Unreachable,
+    Answered, Connection, Domains, Endpoint, EndpointConfig, Flow, Hop, Identity, LocateError, Network,
+    SipRequest, TransactionUser, Unreachable,
 };
 use sip_transaction::ClientId;
 use tower_service::Service;
@@ -114,7 +114,10 @@ impl Bench {
         let policy = Policy::new(
             config,
             vec![None, Some(vec![Algorithm::Sha512_256, Algorithm::Md5])],
-            Arc::new(Domains::new([("example.test", true), ("other.test", true)], [("198.51.100.1".into(), 5060)])),
+            Arc::new(Domains::new(
+                [("example.test", true), ("other.test", true)],
+                [("198.51.100.1".into(), 5060)],
+            )),
             Arc::new(Users::load(&users).expect("users")),
             Arc::clone(&secret),
             |request, domains| {
@@ -191,7 +194,10 @@ pub(crate) fn challenges(verdict: Verdict) -> (bool, Vec<String>) {
 }
 
 pub(crate) fn parameter(challenge: &str, name: &str) -> Option<String> {
-    sip_message::AuthParams::parse(challenge.as_bytes(), "WWW-Authenticate").unwrap().value(name).map(Into::into)
+    sip_message::AuthParams::parse(challenge.as_bytes(), "WWW-Authenticate")
+        .unwrap()
+        .value(name)
+        .map(Into::into)
 }
 
 /// Digest credentials.
