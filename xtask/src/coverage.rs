@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
+use crate::generated::{Page, write_or_check};
 use crate::shell::root;
-
-const FILE: &str = "docs/rfc-coverage.md";
 
 /// Sections by RFC, with the files whose tests cite them.
 type Coverage = BTreeMap<u32, BTreeMap<Section, BTreeSet<String>>>;
@@ -32,15 +31,7 @@ pub(crate) fn generate(check: bool) -> Result<()> {
             cite(line, &name, &mut coverage);
         }
     }
-    let page = page(&coverage);
-    let path = root().join(FILE);
-    if check {
-        let found = fs::read_to_string(&path).unwrap_or_default();
-        ensure!(found == page, "{FILE} is not up to date: run `cargo xtask gen`");
-        return Ok(());
-    }
-    fs::create_dir_all(root().join("docs"))?;
-    fs::write(&path, page).with_context(|| path.display().to_string())
+    write_or_check(&Page { path: "docs/rfc-coverage.md", text: page(&coverage) }, check)
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {

@@ -4,6 +4,8 @@ mod acceptance;
 mod bench;
 mod ci;
 mod coverage;
+mod generated;
+mod reference;
 mod shell;
 mod test;
 mod tools;
@@ -29,12 +31,18 @@ enum Chore {
     Acceptance(acceptance::Options),
     /// Measures a release build, beside kamailio where that is installed.
     Bench(bench::Options),
-    /// Generates `docs/rfc-coverage.md` from the sections that tests cite.
+    /// Generates the pages of `docs` that come from the source: configuration, metrics, RFC coverage.
     Gen {
-        /// Changes nothing; fails if the file is not up to date.
+        /// Changes nothing; fails if one is not up to date.
         #[arg(long)]
         check: bool,
     },
+}
+
+/// All generated pages.
+pub(crate) fn generate(check: bool) -> anyhow::Result<()> {
+    reference::generate(check)?;
+    coverage::generate(check)
 }
 
 fn main() -> ExitCode {
@@ -43,7 +51,7 @@ fn main() -> ExitCode {
         Chore::Test => test::run(),
         Chore::Acceptance(options) => acceptance::run(&options),
         Chore::Bench(options) => bench::run(&options),
-        Chore::Gen { check } => coverage::generate(check),
+        Chore::Gen { check } => generate(check),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

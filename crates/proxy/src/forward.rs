@@ -27,21 +27,25 @@ impl Copy<'_> {
     /// §16.6 step 7: the next hop is the first Route, else the Request-URI; a flow of the binding, if it lives, needs no
     /// location.
     pub(crate) fn locate(&self, target: &Target) -> Result<Hop, LocateError> {
-        let route = target.path.first().map(|path| &**path).or(self.incoming.next_route.as_deref());
+        let route = self.first_route(target);
         if route.is_none()
             && let Some(flow) = target.flow.filter(|flow| self.network.is_alive(flow))
         {
             return Ok(Hop { flow, sent_by: self.network.sent_by(&flow) });
         }
-        let next = match route {
-            Some(route) => match NameAddr::parse(route.as_bytes(), "Route") {
-                Ok(route) => route.uri_text,
-                Err(_) => return Err(LocateError::Scheme),
-            },
-            None => &target.uri,
-        };
+        let next = route.unwrap_or(&target.uri);
         let uri = Uri::parse(next.as_bytes()).map_err(|_| LocateError::Scheme)?;
         self.network.locate(&uri, self.request.bytes().len() + ADDED_OCTETS)
+    }
+
+    /// The URI of the first Route value of the copy: of the binding's Path (RFC 3327 §5.3), else of what is left of the
+    /// request's own Route.
+    fn first_route<'b>(&'b self, target: &'b Target) -> Option<&'b str> {
+        let path = target.path.first().map(|path| match NameAddr::parse(path.as_bytes(), "Path") {
+            Ok(path) => path.uri_text,
+            Err(_) => path, // no URI, which its reader will find
+        });
+        path.or(self.incoming.next_route.as_deref())
     }
 
     /// Writes the copy for a target.
@@ -90,12 +94,9 @@ impl Copy<'_> {
 
     /// Request-URI and Route (steps 2 and 6), with the Path of the binding before all other routes (RFC 3327 §5.3).
     fn address(&self, edit: &mut Edit<'_>, target: &Target) {
-        let first = target.path.first().map(|path| &**path).or(self.incoming.next_route.as_deref());
-        let strict = first.and_then(|route| {
-            let uri = NameAddr::parse(route.as_bytes(), "Route").ok()?.uri_text;
-            let is_loose = Uri::parse(uri.as_bytes()).is_ok_and(|uri| uri.param("lr").is_some());
-            (!is_loose).then_some(uri)
-        });
+        let is_strict =
+            |route: &&str| Uri::parse(route.as_bytes()).is_ok_and(|uri| uri.param("lr").is_none());
+        let strict = self.first_route(target).filter(is_strict);
         let Some(strict) = strict else {
             for path in target.path.iter().rev() {
                 edit.push(HeaderName::Route, format_args!("{path}"));

@@ -18,7 +18,7 @@ pub(crate) struct Incoming {
     pub(crate) uri_was_replaced: bool,
     /// Values to take from the front of Route: ours.
     pub(crate) routes_popped: usize,
-    /// The first Route that is not ours: the next hop.
+    /// The URI of the first Route that is not ours: the next hop.
     pub(crate) next_route: Option<Box<str>>,
     /// A Route of ours proves that the dialog was let through before.
     pub(crate) has_dialog_token: bool,

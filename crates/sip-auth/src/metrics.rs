@@ -2,9 +2,9 @@
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
-/// Requests by what authentication made of them: `ok`, `challenged` (no credentials), `stale` (right, but by a nonce that
-/// is old or used), `wrong` (password, user or algorithm: which of them is not told), `forbidden` (another user in From),
-/// `malformed`.
+/// `rollcall_auth_total{outcome}`: requests that had to prove who sent them: `ok`, `challenged` (no credentials), `stale`
+/// (right, but by a nonce that is old or used), `wrong` (password, user or algorithm: which of them is not told),
+/// `forbidden` (another user in From), `malformed`.
 const AUTH: &str = "rollcall_auth_total";
 
 /// The counters, resolved.

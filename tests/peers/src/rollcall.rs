@@ -37,7 +37,8 @@ pub fn binary() -> Result<PathBuf> {
         "ROLLCALL_BIN is not set: these tests drive a release build with real peers; run `cargo xtask test`",
     )?;
     ensure!(path.is_file(), "ROLLCALL_BIN is {}, which is no file: run `cargo xtask test`", path.display());
-    Ok(path)
+    // The server runs in a directory of its own, where a relative path would lead elsewhere.
+    Ok(path.canonicalize()?)
 }
 
 impl Rollcall {

@@ -45,7 +45,8 @@ fn start(server: &Rollcall, account: &Account<'_>) -> Result<Baresip> {
     Ok(baresip)
 }
 
-/// RFC 3261 §10 and §22: both register with digest. §13 and §15: one calls, the other answers; who called hangs up.
+/// Both register with digest (RFC 3261 §10.2, §22.2). One calls and the other answers (RFC 3261 §13.2, §13.3); who called
+/// hangs up (RFC 3261 §15.1).
 #[test]
 fn two_people_register_and_call() -> Result<()> {
     let mut server = Rollcall::start(CONFIG)?;
@@ -71,7 +72,8 @@ fn two_people_register_and_call() -> Result<()> {
     Ok(())
 }
 
-/// RFC 3903 and RFC 3856: Alice publishes what she says of herself, and Bob's contact list follows.
+/// Alice publishes what she says of herself (RFC 3903 §4.1), and Bob's contact list follows (RFC 3856 §5, RFC 6665
+/// §4.2.2).
 #[test]
 fn one_publishes_and_the_other_sees_the_change() -> Result<()> {
     let server = Rollcall::start(CONFIG)?;

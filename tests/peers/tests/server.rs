@@ -265,7 +265,7 @@ fn a_bad_reload_changes_nothing() -> Result<()> {
 }
 
 /// RFC 3261 §16.7: an INVITE that was forwarded before SIGTERM still gets its final response; what is new is refused
-/// with 503 (§21.5.4).
+/// with 503 (RFC 3261 §21.5.4).
 #[test]
 fn a_call_that_is_being_set_up_survives_the_drain() -> Result<()> {
     let mut server = Rollcall::start(&format!("{CONFIG}[server]\ndrain_seconds = 5\n"))?;

@@ -62,7 +62,10 @@ impl Thing {
                 })
                 .collect()
         };
-        let (before, after) = (wave(false)?, wave(true)?);
+        let fresh: Vec<u64> = servers.iter().map(Server::memory_bytes).collect::<Result<_>>()?;
+        let (before, after) =
+            if std::env::var("FRESH").is_ok() { (fresh, wave(true)?) } else { (wave(false)?, wave(true)?) };
+        eprintln!("{before:?} {after:?}");
         let bytes = before
             .iter()
             .zip(after)
