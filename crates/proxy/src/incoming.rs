@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sip_auth::NodeSecret;
-use sip_message::{HeaderName, Message, NameAddr, Request, Scheme, Uri};
+use sip_message::{HeaderName, Message, NameAddr, Request, Scheme, Uri, Via};
 use sip_service::Domains;
 use sip_transaction::Branch;
 
@@ -46,7 +46,7 @@ impl Incoming {
         };
         // Step 4.
         let loop_hash = loop_hash(request);
-        if has_been_here(request, loop_hash) {
+        if has_been_here(request, loop_hash, domains) {
             return Err(Error::LoopDetected);
         }
         // Step 5: we have no extension that could be required of a proxy.
@@ -155,11 +155,12 @@ fn loop_hash(request: &Request) -> u64 {
     hasher.finish()
 }
 
-/// Whether a Via of ours has that hash: unless a spiral changed something, the request is where it was before.
-fn has_been_here(request: &Message, loop_hash: u64) -> bool {
-    request.values(HeaderName::Via).any(|value| {
-        let branch = sip_message::Via::parse(value).ok().and_then(|via| Branch::parse(via.branch()));
-        branch.is_some_and(|branch| branch.loop_hash == loop_hash)
+/// Whether a Via of ours has that hash: unless a spiral changed something, the request is where it was before. The sent-by
+/// must be ours, too: another proxy of this kind writes the same hash when it forwards the request to us unchanged.
+fn has_been_here(request: &Message, loop_hash: u64, domains: &Domains) -> bool {
+    request.values(HeaderName::Via).filter_map(|value| Via::parse(value).ok()).any(|via| {
+        Branch::parse(via.branch()).is_some_and(|branch| branch.loop_hash == loop_hash)
+            && domains.is_address(via.host, via.port)
     })
 }
 

@@ -78,6 +78,22 @@ fn loop_detection() {
     scene.settle(40_000);
 }
 
+// RFC 3261 §16.3 step 4: only a Via with a sent-by of ours says that the request was here. Another proxy of this kind, which
+// forwarded it unchanged, wrote the same hash into its own.
+#[test]
+fn another_proxy_of_this_kind_is_no_loop() {
+    let mut scene = Scene::new();
+    scene.trust();
+    assert_eq!(scene.outcome(&INVITE.replace("sip:bob@example.test SIP", "sip:friend@203.0.113.5 SIP")), ["100"]);
+    let copy = scene.bench.take("far").remove(0);
+    let copy = String::from_utf8(copy.message().bytes().to_vec()).expect("text");
+    scene.bench.send_bytes("far", copy.replace("UDP 192.0.2.1:5060", "UDP 203.0.113.5:5060").into());
+    let answers: Vec<String> = scene.bench.take("far").iter().map(|received| received.summary()).collect();
+    assert_eq!(answers, ["100", "INVITE"], "it is forwarded, to far itself");
+    scene.bench.send_bytes("far", copy.replace("UDP 192.0.2.1:5060", "UDP 192.0.2.1").into());
+    assert_eq!(scene.bench.metric("rollcall_responses_total", "code=\"482\""), 1.0);
+}
+
 // RFC 3261 §16.3 step 4: what comes back with another Request-URI spirals, and passes.
 #[test]
 fn spiral() {

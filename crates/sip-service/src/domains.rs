@@ -74,8 +74,12 @@ impl Domains {
 
     /// Whether a URI's host and port are an address of ours: one that listens or is advertised.
     pub fn is_listener(&self, uri: &Uri<'_>) -> bool {
-        let port = uri.port().unwrap_or(5060);
-        self.listeners.contains(&(canonical_host(uri.host()).into_boxed_str(), port))
+        self.is_address(uri.host(), uri.port())
+    }
+
+    /// Whether a host and port are an address of ours, as a URI or the sent-by of a Via has them.
+    pub fn is_address(&self, host: &str, port: Option<u16>) -> bool {
+        self.listeners.contains(&(canonical_host(host).into_boxed_str(), port.unwrap_or(5060)))
     }
 
     /// Whether a URI names us: a domain of ours, or an address of ours (RFC 3261 §16.4, §16.5).
