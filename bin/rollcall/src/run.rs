@@ -21,7 +21,6 @@ pub(crate) fn run(sources: &Sources) -> anyhow::Result<()> {
         notify_service_manager(&[sd_notify::NotifyState::Ready]);
         until_stopped(|| reload(&server, sources)).await?;
         notify_service_manager(&[sd_notify::NotifyState::Stopping]);
-        tracing::info!("draining");
         server.drain().await;
         tracing::info!("stopped");
         Ok(())

@@ -62,8 +62,11 @@ fn a_response_passes_as_it_came() {
          0ms bob< INVITE",
     );
     let invite = scene.bench.take("bob").remove(0);
-    let vias: Vec<String> =
-        invite.message().lines(HeaderName::Via).map(|via| String::from_utf8_lossy(via).into_owned()).collect();
+    let vias: Vec<String> = invite
+        .message()
+        .lines(HeaderName::Via)
+        .map(|via| String::from_utf8_lossy(via).into_owned())
+        .collect();
     let [ours, theirs] = &vias[..] else { panic!("two Vias") };
     // In one line, as a response may have them (§7.3.1).
     let sent = format!(
@@ -164,10 +167,10 @@ fn several_2xx() {
           25ms carol< ACK
          510ms bob> 200
          510ms alice< 200
-         600ms alice> BYE
-         600ms carol< BYE
-         610ms carol> 200 BYE
-         610ms alice< 200 BYE",
+         600ms carol> BYE
+         600ms alice< BYE
+         610ms alice> 200 BYE
+         610ms carol< 200 BYE",
     );
     scene.settle(80_000);
 }
@@ -333,6 +336,7 @@ fn a_message() {
         "   0ms alice> MESSAGE bob
             0ms bob< MESSAGE
           400ms bob> 100 MESSAGE
+          500ms bob< MESSAGE
           500ms alice> again
          3500ms alice< 100 MESSAGE
          3600ms bob> 202 MESSAGE

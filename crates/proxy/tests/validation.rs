@@ -84,7 +84,10 @@ fn loop_detection() {
 fn another_proxy_of_this_kind_is_no_loop() {
     let mut scene = Scene::new();
     scene.trust();
-    assert_eq!(scene.outcome(&INVITE.replace("sip:bob@example.test SIP", "sip:friend@203.0.113.5 SIP")), ["100"]);
+    assert_eq!(
+        scene.outcome(&INVITE.replace("sip:bob@example.test SIP", "sip:friend@203.0.113.5 SIP")),
+        ["100"]
+    );
     let copy = scene.bench.take("far").remove(0);
     let copy = String::from_utf8(copy.message().bytes().to_vec()).expect("text");
     scene.bench.send_bytes("far", copy.replace("UDP 192.0.2.1:5060", "UDP 203.0.113.5:5060").into());

@@ -170,6 +170,7 @@ impl Server {
         self.admin.set_ready(false);
         self.draining.store(true, Ordering::Relaxed);
         self.transports.close_listeners();
+        tracing::info!("draining");
         let deadline = Instant::now() + Duration::from_secs(self.config.lock().server.drain_seconds.into());
         while self.state.endpoint.unanswered() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -153,7 +153,7 @@ impl ServerTransaction {
     /// Sends a final response later than the request came; a 2xx to an INVITE may follow another 2xx.
     pub fn respond(&self, now: Instant, reply: &Reply) {
         if reply.code.is_final() {
-            self.inner.is_final.store(true, Ordering::Release);
+            self.inner.conclude();
         }
         self.inner.send(now, reply);
     }
@@ -169,7 +169,7 @@ impl ServerTransaction {
     /// Ends the transaction without a response: RFC 4320 §4.2 forbids a 408 to a non-INVITE request, and who is blocked
     /// is not answered. For 64*T1 from when the request came its retransmissions are absorbed.
     pub fn abandon(self) -> Answered {
-        self.inner.is_final.store(true, Ordering::Release);
+        self.inner.conclude();
         self.inner.endpoint.abandon(self.inner.began, self.inner.stripe, self.inner.id);
         Answered(())
     }
@@ -193,7 +193,7 @@ impl Rescue {
 
     /// Sends the final response.
     pub fn finish(self, reply: &Reply) -> Answered {
-        self.inner.is_final.store(true, Ordering::Release);
+        self.inner.conclude();
         self.inner.send(self.inner.began, reply);
         Answered(())
     }
@@ -206,6 +206,13 @@ impl Inner {
         ReplyBuilder::with_source(&self.request, code, tag, self.received, self.rport)
     }
 
+    /// The final response is owed no longer. Further 2xx to an INVITE come after the first.
+    fn conclude(&self) {
+        if !self.is_final.swap(true, Ordering::AcqRel) {
+            self.endpoint.count_unanswered().fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn send(&self, now: Instant, reply: &Reply) {
         self.endpoint.respond(now, self.stripe, self.id, &self.request, &self.reply_to, reply);
     }
@@ -214,12 +221,12 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if !*self.is_final.get_mut() {
+            self.conclude();
             self.endpoint.metrics().unanswered();
             tracing::error!(method = %self.request.method(), "a request was dropped unanswered: 500");
             let reply = self.reply(StatusCode::SERVER_INTERNAL_ERROR).finish();
             self.send(self.began, &reply);
         }
-        self.endpoint.count_unanswered().fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -25,7 +25,7 @@ impl Server {
     fn new(fate: Fate) -> Self {
         let (now, registry) = (Instant::now(), Registry::new());
         let listeners = [(Transport::Udp, "192.0.2.1:5060"), (Transport::Tcp, "192.0.2.1:5060")];
-        let network = SimNetwork::new(&listeners, 1, now);
+        let network = SimNetwork::new(&listeners, now);
         let metrics = Metrics::register(&registry).expect("metrics");
         let endpoint =
             Endpoint::new(Arc::<SimNetwork>::clone(&network), EndpointConfig::default(), metrics, now);

@@ -116,7 +116,9 @@ impl Agent {
                 let own = self.own.get_mut(&response.cseq().method.to_string());
                 if let Some((request, last)) = own.filter(|_| response.status().is_final()) {
                     *last = Some(response.clone());
-                    if response.status().is_success() && response.header(HeaderName::Contact).is_some() {
+                    // Within a dialog the route set stands (§12.2.1.2).
+                    let begins = response.status().is_success() && request.to().tag().is_none();
+                    if begins && response.header(HeaderName::Contact).is_some() {
                         let mut routes = values(response, HeaderName::RecordRoute);
                         routes.reverse();
                         let (from, to) = (HeaderName::From, HeaderName::To);

@@ -42,7 +42,7 @@ impl<U: TransactionUser> Bench<U> {
     ) -> Self {
         let (began, registry) = (Instant::now(), Registry::new());
         let listeners = [(Transport::Udp, "192.0.2.1:5060"), (Transport::Tcp, "192.0.2.1:5060")];
-        let network = SimNetwork::new(&listeners, 1, began);
+        let network = SimNetwork::new(&listeners, began);
         let metrics = Metrics::register(&registry).expect("an empty registry");
         let endpoint = Endpoint::new(Arc::<SimNetwork>::clone(&network), config, metrics, began);
         let user = user(&endpoint, &registry);
@@ -149,7 +149,8 @@ impl<U: TransactionUser> Bench<U> {
         assert_eq!(self.log, lines, "\n{}", self.log.join("\n"));
     }
 
-    fn say(&mut self, name: &str, what: &str) {
+    /// An agent says something, as in a script.
+    pub fn say(&mut self, name: &str, what: &str) {
         let bytes = self.agent(name).say(what);
         let flow = self.flow_of(name, &bytes);
         self.network.send_to_server(&flow, bytes);

@@ -67,12 +67,12 @@ struct State {
 }
 
 impl SimNetwork {
-    /// A network whose server listens at these addresses. `seed` decides all that is left to chance.
-    pub fn new(listeners: &[(Transport, &str)], seed: u64, now: Instant) -> Arc<Self> {
+    /// A network whose server listens at these addresses, and which loses nothing.
+    pub fn new(listeners: &[(Transport, &str)], now: Instant) -> Arc<Self> {
         let address = |text: &str| text.parse().expect("an address and a port");
         let state = State {
             now,
-            rng: StdRng::seed_from_u64(seed),
+            rng: StdRng::seed_from_u64(0),
             weather: Weather::default(),
             under_way: BTreeMap::new(),
             sent: 0,
@@ -85,9 +85,11 @@ impl SimNetwork {
         Arc::new(Self { listeners, state: Mutex::new(state) })
     }
 
-    /// From now on, what is sent meets this weather.
-    pub fn set_weather(&self, weather: Weather) {
-        self.state.lock().weather = weather;
+    /// From now on, what is sent meets this weather; `seed` decides all that is left to chance.
+    pub fn set_weather(&self, weather: Weather, seed: u64) {
+        let mut state = self.state.lock();
+        state.weather = weather;
+        state.rng = StdRng::seed_from_u64(seed);
     }
 
     /// Makes a host name known.
@@ -214,5 +216,60 @@ impl Network for SimNetwork {
 
     fn is_alive(&self, flow: &Flow) -> bool {
         flow.connection == Connection::NONE || self.state.lock().connections.contains_key(&flow.connection.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What arrives of a hundred messages, by number and time.
+    fn arrivals(transport: Transport, seed: u64) -> Vec<(u8, u64)> {
+        let now = Instant::now();
+        let network = SimNetwork::new(&[(transport, "192.0.2.1:5060")], now);
+        network.set_weather(Weather { loss_milli: 300, repeat_milli: 200, delay_ms: 10..=90 }, seed);
+        let flow = network.connect(transport, "192.0.2.10:5060".parse().expect("an address"));
+        for n in 0..100 {
+            network.send_to_server(&flow, Bytes::from(vec![n]));
+        }
+        let arrived =
+            |ms| network.arrived(now + Duration::from_millis(ms)).into_iter().map(move |p| (p.bytes[0], ms));
+        (0..100).flat_map(arrived).collect()
+    }
+
+    #[test]
+    fn a_seed_decides_what_befalls_datagrams() {
+        let first = arrivals(Transport::Udp, 1);
+        assert_eq!(first, arrivals(Transport::Udp, 1));
+        assert_ne!(first, arrivals(Transport::Udp, 2));
+        assert!(!first.is_sorted(), "they overtake each other");
+        assert!(first.iter().all(|(_, ms)| (10..=90).contains(ms)));
+        let lost = (0..100).filter(|n| first.iter().all(|(m, _)| m != n)).count();
+        let repeated = first.len() + lost - 100;
+        assert!((15..45).contains(&lost) && (5..30).contains(&repeated), "{lost} lost, {repeated} repeated");
+    }
+
+    #[test]
+    fn a_stream_keeps_all_in_order() {
+        let expected: Vec<(u8, u64)> = (0..100).map(|n| (n, 10)).collect();
+        assert_eq!(arrivals(Transport::Tcp, 1), expected);
+    }
+
+    #[test]
+    fn a_closed_connection_carries_nothing() {
+        let (now, address) = (Instant::now(), "192.0.2.10:5060".parse().expect("an address"));
+        let network = SimNetwork::new(&[(Transport::Tcp, "192.0.2.1:5060")], now);
+        let flow = network.connect(Transport::Tcp, address);
+        assert!(network.is_alive(&flow) && network.send(&flow, Bytes::new(), None).is_ok());
+        network.close(flow.connection);
+        assert!(!network.is_alive(&flow));
+        assert_eq!(network.send(&flow, Bytes::new(), None), Err(Unreachable::Closed));
+        let anew = Flow { connection: Connection::NONE, ..flow };
+        assert_eq!(network.send(&anew, Bytes::new(), None), Ok(()));
+        let opened = network.arrived(now).pop().expect("a packet").flow;
+        assert!(network.is_alive(&opened) && opened.connection != flow.connection);
+        network.close(opened.connection);
+        network.refuse(address);
+        assert_eq!(network.send(&anew, Bytes::new(), None), Err(Unreachable::Closed));
     }
 }

@@ -32,3 +32,23 @@ pub fn message(text: &str) -> Bytes {
     }
     Bytes::from(message + "\r\n" + &body)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_from_indented_text() {
+        let text = "
+            MESSAGE sip:bob@example.test SIP/2.0
+            Subject: a
+             fold
+
+            Hello
+              there
+        ";
+        let expected = "MESSAGE sip:bob@example.test SIP/2.0\r\nSubject: a\r\n fold\r\nContent-Length: 16\r\n\r\nHello\r\n  there\r\n";
+        assert_eq!(message(text), expected);
+        assert_eq!(message("ACK sip:b SIP/2.0\nl: 0"), "ACK sip:b SIP/2.0\r\nl: 0\r\n\r\n");
+    }
+}

@@ -73,7 +73,7 @@ fn a_bad_configuration_ends_with_64_and_names_file_line_and_key() -> Result<()> 
         (
             "[[domain]]\nname = \"a.test\"\n[domain.presence]\ncomposition = \"mix\"\n",
             "bad.toml:4: domain[0].presence.composition",
-            "mix",
+            "expected `merge` or `union`",
         ),
         (
             "[registrar]\nmin_expires_seconds = 9\nmax_expires_seconds = 8\n",
@@ -268,7 +268,7 @@ fn a_bad_reload_changes_nothing() -> Result<()> {
 /// with 503 (RFC 3261 §21.5.4).
 #[test]
 fn a_call_that_is_being_set_up_survives_the_drain() -> Result<()> {
-    let mut server = Rollcall::start(&format!("{CONFIG}[server]\ndrain_seconds = 5\n"))?;
+    let mut server = Rollcall::start(&format!("{CONFIG}[server]\ndrain_seconds = 30\n"))?;
     let (mut alice, mut bob) = (UserAgent::udp(server.sip())?, UserAgent::udp(server.sip())?);
     register(&mut alice, "alice")?;
     bob.request(

@@ -46,11 +46,11 @@ impl Thing {
             kinds.iter().map(|kind| Server::start(*kind, rollcall, false, folder)).collect::<Result<_>>()?;
         let clients: Vec<_> =
             servers.iter().map(|server| Client::new(server.address)).collect::<Result<_>>()?;
-        let wave = |keep: bool| -> Result<Vec<u64>> {
+        let wave = |keep: bool, w: usize| -> Result<Vec<u64>> {
             for (server, client) in servers.iter().zip(&clients) {
                 let notified = self == Self::Subscription;
                 client
-                    .run(count, notified, |n| self.request(n, client.port, keep))
+                    .run(count, notified, |n| self.request(n + w * count, client.port, keep))
                     .with_context(|| server.kind.name())?;
             }
             let end = Instant::now();
@@ -62,10 +62,8 @@ impl Thing {
                 })
                 .collect()
         };
-        let fresh: Vec<u64> = servers.iter().map(Server::memory_bytes).collect::<Result<_>>()?;
-        let (before, after) =
-            if std::env::var("FRESH").is_ok() { (fresh, wave(true)?) } else { (wave(false)?, wave(true)?) };
-        eprintln!("{before:?} {after:?}");
+        let (before, after) = (wave(false, 0)?, wave(true, 0)?); let b = wave(true, 1)?; let c = wave(true, 2)?; eprintln!("{before:?} {after:?} {b:?} {c:?}");
+    for s in &servers { eprintln!("{}", s.shm()); }
         let bytes = before
             .iter()
             .zip(after)

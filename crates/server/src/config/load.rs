@@ -77,10 +77,13 @@ fn read(text: Option<&str>, overrides: &[String]) -> Result<Config, ConfigError>
             .map_err(|error| ConfigError::at(key, error.to_string()))?;
     }
     let merged = builder.build().map_err(|error| ConfigError::at("", error.to_string()))?;
-    let config: Config = serde_path_to_error::deserialize(merged).map_err(|error| {
+    let config: Config = serde_path_to_error::deserialize(merged.clone()).map_err(|error| {
         let path = error.path().to_string();
-        let message = error.into_inner().to_string();
         let key = if path == "." { String::new() } else { path };
+        let message = error.into_inner().to_string();
+        // The merged form tells that a name is unknown, not which there are; TOML does.
+        let message =
+            if message.starts_with("enum ") { names_expected(merged).unwrap_or(message) } else { message };
         match unknown_field(&message) {
             Some(field) if !key.ends_with(field) => {
                 let key = if key.is_empty() { field.to_owned() } else { format!("{key}.{field}") };
@@ -91,6 +94,13 @@ fn read(text: Option<&str>, overrides: &[String]) -> Result<Config, ConfigError>
     })?;
     config.validate()?;
     Ok(config)
+}
+
+/// What the same fault is called in TOML; its first line, without the path.
+fn names_expected(merged: config::Config) -> Option<String> {
+    let table: toml::Table = merged.try_deserialize().ok()?;
+    let error = table.try_into::<Config>().err()?;
+    error.message().lines().next().map(str::to_owned)
 }
 
 /// A TOML value as it would stand in the file, or else a string.
@@ -179,6 +189,13 @@ mod tests {
     fn a_wrong_type_is_named_with_its_line() {
         let e = error("[registrar]\nmin_expires_seconds = \"soon\"\n");
         assert_eq!((e.line, e.key.as_str()), (Some(2), "registrar.min_expires_seconds"));
+    }
+
+    #[test]
+    fn an_unknown_name_comes_with_those_that_there_are() {
+        let e = error("[[domain]]\nname = \"a.test\"\n[domain.presence]\ncomposition = \"mix\"\n");
+        assert_eq!((e.line, e.key.as_str()), (Some(4), "domain[0].presence.composition"));
+        assert_eq!(e.message, "unknown variant `mix`, expected `merge` or `union`");
     }
 
     #[test]
