@@ -38,10 +38,9 @@ fn copy(uri: &str, fields: &str) -> String {
     )
 }
 
-const ROUTE: &str = "\n        ";
-
+/// Header field lines for a message that is indented like those above.
 fn fields(lines: &[&str]) -> String {
-    lines.iter().map(|line| format!("{line}{ROUTE}")).collect()
+    lines.iter().map(|line| format!("{line}\n        ")).collect()
 }
 
 // RFC 3261 §16.6 steps 2, 3, 4 and 8; RFC 3581 §3 and §4.
@@ -81,8 +80,8 @@ fn an_invite() {
     );
 }
 
-// RFC 3261 §16.6: "the proxy MUST NOT … modify any header fields" that it has no reason to; order, names, folding and
-// spaces stay as they came.
+// RFC 3261 §16.6 step 1: fields that no step names "MUST NOT be removed", and the copy "SHOULD maintain the ordering of the
+// header fields"; here names, folding and spaces stay as they came, too.
 #[test]
 fn what_does_not_concern_a_proxy_stays_as_it_came() {
     Scene::new().check_forwarded(

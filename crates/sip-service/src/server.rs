@@ -272,7 +272,7 @@ impl ReplyPath {
 
     /// Where a response goes once the connection of its request is closed: to the source address and the port of sent-by,
     /// on whatever connection leads there (§18.2.2). `None` for a datagram, and for a WebSocket, whose client cannot be
-    /// connected to (RFC 7118 §5).
+    /// connected to (RFC 7118 appendix B).
     pub(crate) fn after_close(&self) -> Option<Flow> {
         let remote = SocketAddr::new(self.flow.remote.ip(), self.sent_by_port);
         match self.flow.transport {

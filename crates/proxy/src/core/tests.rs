@@ -178,7 +178,7 @@ fn parallel_forking() {
     );
 }
 
-// RFC 3261 §16.7 step 5, RFC 6026 §8.5: every 2xx of an INVITE goes upstream, each time it comes; nothing else does any more.
+// RFC 3261 §16.7 step 5, RFC 6026 §7.1: every 2xx of an INVITE goes upstream, each time it comes; nothing else does any more.
 #[test]
 fn several_2xx() {
     check(
