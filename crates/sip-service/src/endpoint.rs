@@ -353,19 +353,14 @@ impl Endpoint {
         }
     }
 
-    /// Ends a server transaction without a response: its machine is given a final one that is empty, and
-    /// [`Endpoint::send_response`] sends nothing for it. Timer J, or L of an INVITE, ends the transaction.
+    /// Ends a server transaction without a response.
     pub(crate) fn abandon(&self, now: Instant, stripe: usize, id: ServerId) {
-        let silence = Reply { code: StatusCode::OK, bytes: Bytes::new() };
-        let _is_new = self.servers[stripe].lock().respond(now, id, &silence);
+        self.servers[stripe].lock().abandon(now, id);
     }
 
     /// Sends a response (RFC 3261 §18.2.2): if the connection of its request is closed, once more, on one to the sender's
     /// sent-by.
     fn send_response(&self, path: &ReplyPath, bytes: Bytes) {
-        if bytes.is_empty() {
-            return;
-        }
         let Some(after_close) = path.after_close() else { return self.send(&path.flow, bytes, None) };
         match self.network.send(&path.flow, bytes.clone(), None) {
             Ok(()) => {}

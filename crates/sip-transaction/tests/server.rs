@@ -60,6 +60,9 @@ impl Script {
     fn step(&mut self, ms: u64, who: &str, what: &str, method: &str) {
         self.log.push(format!("{ms}ms {who} {what}"));
         let now = self.at(ms);
+        if what == "abandon" {
+            return self.table.abandon(now, self.id.expect("a transaction"));
+        }
         if who == "tu>" {
             let reply = reply(method, what.parse().expect("a code"));
             let id = self.id.expect("a transaction");
@@ -142,6 +145,30 @@ fn a_reliable_transport_repeats_nothing() {
          0ms out 200
         10ms out terminated",
     );
+}
+
+// RFC 4320 §4.2: a non-INVITE request may stay without a final response; nothing is repeated for it.
+#[test]
+fn an_abandoned_transaction_absorbs_what_comes_until_64_t1() {
+    for method in ["OPTIONS", "INVITE"] {
+        check(
+            method,
+            false,
+            &"    0ms net> METHOD
+                 0ms out new
+               100ms tu> 100
+               100ms out 100
+               200ms tu> abandon
+               500ms net> METHOD
+               500ms out nothing
+               600ms tu> 404
+               600ms out refused
+             32200ms out terminated
+             32201ms net> METHOD
+             32201ms out new"
+                .replace("METHOD", method),
+        );
+    }
 }
 
 // RFC 3261 §17.2.1, figure 7: Timer G doubles to T2, Timer H gives up.

@@ -62,8 +62,13 @@ impl Thing {
                 })
                 .collect()
         };
-        let (before, after) = (wave(false, 0)?, wave(true, 0)?); let b = wave(true, 1)?; let c = wave(true, 2)?; eprintln!("{before:?} {after:?} {b:?} {c:?}");
-    for s in &servers { eprintln!("{}", s.shm()); }
+        let (before, after) = (wave(false, 0)?, wave(true, 0)?);
+        let b = wave(true, 1)?;
+        let c = wave(true, 2)?;
+        eprintln!("{before:?} {after:?} {b:?} {c:?}");
+        for s in &servers {
+            eprintln!("{}", s.shm());
+        }
         let bytes = before
             .iter()
             .zip(after)

@@ -167,11 +167,13 @@ impl Server {
     }
 
     pub(crate) fn shm(&self) -> String {
-        if let Control::Binrpc(socket) = &self.control { 
-                let socket = format!("unix:{}", socket.display());
-                let output = Command::new("kamcmd").args(["-s", &socket, "core.shmmem"]).output().unwrap();
-                String::from_utf8_lossy(&output.stdout).into()
-                } else { String::new() }
+        if let Control::Binrpc(socket) = &self.control {
+            let socket = format!("unix:{}", socket.display());
+            let output = Command::new("kamcmd").args(["-s", &socket, "core.shmmem"]).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into()
+        } else {
+            String::new()
+        }
     }
 
     /// Transactions in memory.

@@ -33,6 +33,10 @@ enum State {
     Confirmed {
         timer_i: Instant,
     },
+    /// No final response will come; retransmissions are absorbed as long as there may be some (64*T1, as in Accepted).
+    Abandoned {
+        over: Instant,
+    },
     Terminated,
 }
 
@@ -50,8 +54,8 @@ impl InviteServer {
 
     /// Advances the machine. The outputs are all there is to do, in order.
     pub(crate) fn handle(&mut self, now: Instant, input: Input<'_>) -> Outputs {
-        use Input::{Ack, Respond, Retransmission, Wake};
-        use State::{Accepted, Completed, Confirmed, Proceeding, Terminated};
+        use Input::{Abandon, Ack, Respond, Retransmission, Wake};
+        use State::{Abandoned, Accepted, Completed, Confirmed, Proceeding, Terminated};
         let Timers { t1, t2, t4 } = self.timers;
         match (&mut self.state, input) {
             (Proceeding { last }, Respond(reply)) if reply.code.is_provisional() => {
@@ -74,7 +78,13 @@ impl InviteServer {
             (Accepted { .. }, Respond(reply)) if reply.code.is_success() => {
                 outputs([Output::Send(reply.bytes.clone())])
             }
-            (Accepted { timer_l: over } | Confirmed { timer_i: over }, Wake) if now >= *over => {
+            (Proceeding { .. }, Abandon) => {
+                self.state = Abandoned { over: now + 64 * t1 };
+                outputs([])
+            }
+            (Accepted { timer_l: over } | Confirmed { timer_i: over } | Abandoned { over }, Wake)
+                if now >= *over =>
+            {
                 self.state = Terminated;
                 outputs([Output::Terminated])
             }
@@ -95,8 +105,13 @@ impl InviteServer {
             // The RFC discards the rest: a retransmission before any response, once Accepted or Confirmed; any response
             // once Completed or Confirmed; an ACK that is not awaited. A Wake before its time is harmless.
             (
-                Proceeding { .. } | Accepted { .. } | Completed { .. } | Confirmed { .. } | Terminated,
-                Respond(_) | Retransmission | Ack | Wake,
+                Proceeding { .. }
+                | Accepted { .. }
+                | Completed { .. }
+                | Confirmed { .. }
+                | Abandoned { .. }
+                | Terminated,
+                Respond(_) | Retransmission | Ack | Wake | Abandon,
             ) => outputs([]),
         }
     }
@@ -109,7 +124,9 @@ impl InviteServer {
     /// When `Wake` is due; `None` while no timer runs.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Accepted { timer_l: due } | State::Confirmed { timer_i: due } => Some(due),
+            State::Accepted { timer_l: due }
+            | State::Confirmed { timer_i: due }
+            | State::Abandoned { over: due } => Some(due),
             State::Completed { timer_g, timer_h, .. } => {
                 Some(timer_g.map_or(timer_h, |g| g.due.min(timer_h)))
             }

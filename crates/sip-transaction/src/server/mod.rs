@@ -26,6 +26,8 @@ pub(crate) enum Input<'a> {
     Ack,
     /// The transaction user responds.
     Respond(&'a Reply),
+    /// The transaction user will not respond.
+    Abandon,
     /// Time has passed.
     Wake,
 }
@@ -229,6 +231,14 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
         }
         self.schedule(id);
         outputs.iter().any(|output| matches!(output, Output::Send(_)))
+    }
+
+    /// Ends a transaction that gets no final response (RFC 4320 §4.2); until 64*T1 are over, retransmissions are absorbed.
+    pub fn abandon(&mut self, now: Instant, id: ServerId) {
+        let Some(transaction) = self.get(id) else { return };
+        let _none = transaction.machine.handle(now, Input::Abandon);
+        transaction.user = None;
+        self.schedule(id);
     }
 
     /// Runs what is due.

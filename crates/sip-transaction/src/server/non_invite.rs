@@ -17,8 +17,17 @@ pub(crate) struct NonInviteServer {
 #[derive(Debug)]
 enum State {
     Trying,
-    Proceeding { last: Bytes },
-    Completed { last: Bytes, timer_j: Instant },
+    Proceeding {
+        last: Bytes,
+    },
+    Completed {
+        last: Bytes,
+        timer_j: Instant,
+    },
+    /// RFC 4320 §4.2: no final response will come; retransmissions are absorbed as long as there may be some.
+    Abandoned {
+        timer_j: Instant,
+    },
     Terminated,
 }
 
@@ -30,8 +39,8 @@ impl NonInviteServer {
 
     /// Advances the machine. The outputs are all there is to do, in order.
     pub(crate) fn handle(&mut self, now: Instant, input: Input<'_>) -> Outputs {
-        use Input::{Ack, Respond, Retransmission, Wake};
-        use State::{Completed, Proceeding, Terminated, Trying};
+        use Input::{Abandon, Ack, Respond, Retransmission, Wake};
+        use State::{Abandoned, Completed, Proceeding, Terminated, Trying};
         match (&self.state, input) {
             (Trying | Proceeding { .. }, Respond(Reply { code, bytes })) => {
                 let last = bytes.clone();
@@ -45,15 +54,19 @@ impl NonInviteServer {
             (Proceeding { last } | Completed { last, .. }, Retransmission) => {
                 outputs([Output::Send(last.clone())])
             }
-            (Completed { timer_j, .. }, Wake) if now >= *timer_j => {
+            (Trying | Proceeding { .. }, Abandon) => {
+                self.state = Abandoned { timer_j: now + self.timer_j };
+                outputs([])
+            }
+            (Completed { timer_j, .. } | Abandoned { timer_j }, Wake) if now >= *timer_j => {
                 self.state = Terminated;
                 outputs([Output::Terminated])
             }
             // The RFC discards the rest: a retransmission while Trying, a second final response once Completed. A Wake
             // before its time is harmless; an ACK never comes here.
             (
-                Trying | Proceeding { .. } | Completed { .. } | Terminated,
-                Respond(_) | Retransmission | Wake | Ack,
+                Trying | Proceeding { .. } | Completed { .. } | Abandoned { .. } | Terminated,
+                Respond(_) | Retransmission | Wake | Ack | Abandon,
             ) => outputs([]),
         }
     }
@@ -61,7 +74,7 @@ impl NonInviteServer {
     /// When `Wake` is due; `None` while no timer runs.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Completed { timer_j, .. } => Some(timer_j),
+            State::Completed { timer_j, .. } | State::Abandoned { timer_j } => Some(timer_j),
             State::Trying | State::Proceeding { .. } | State::Terminated => None,
         }
     }
