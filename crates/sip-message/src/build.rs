@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::chars::Span;
-use crate::edit::Guarded;
 use crate::{HeaderName, Method, Request, StatusCode};
 
 /// A response ready to be sent: its code and its octets.
@@ -229,11 +228,9 @@ fn put_header(out: &mut Vec<u8>, name: HeaderName, value: impl Display) {
 }
 
 fn put_body(out: &mut Vec<u8>, content_type: &str, body: &[u8]) {
-    let mut head = String::with_capacity(96);
-    // Writing to a String cannot fail.
-    let _ = write!(Guarded(&mut head), "Content-Type: {content_type}");
-    let _ = write!(head, "\r\nContent-Length: {}\r\n\r\n", body.len());
-    out.extend_from_slice(head.as_bytes());
+    put_header(out, HeaderName::ContentType, content_type);
+    put_header(out, HeaderName::ContentLength, body.len());
+    out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);
 }
 

@@ -236,27 +236,26 @@ impl<'m> Edit<'m> {
         Span::new(start, self.scratch.len())
     }
 
-    /// Writes text to the scratch; a line end in it would forge a header field, so it becomes a space.
     fn write(&mut self, text: Arguments<'_>) -> Span {
-        let start = self.scratch.len();
-        // Writing to a String cannot fail but by the formatted value's own error: then what it wrote so far stands.
-        let _ = Guarded(&mut self.scratch).write_fmt(text);
-        Span::new(start, self.scratch.len())
+        write_value(&mut self.scratch, text)
     }
 }
 
-/// A writer that lets no line end through.
-pub(crate) struct Guarded<'a>(pub(crate) &'a mut String);
-
-impl Write for Guarded<'_> {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        if text.bytes().any(|b| b == b'\r' || b == b'\n') {
-            self.0.extend(text.chars().map(|c| if c == '\r' || c == '\n' { ' ' } else { c }));
-        } else {
-            self.0.push_str(text);
-        }
-        Ok(())
+/// Writes a value at the end of `out`; a line end in it would forge a header field, so it becomes a space.
+pub(crate) fn write_value(out: &mut String, value: Arguments<'_>) -> Span {
+    let start = out.len();
+    match value.as_str() {
+        Some(text) => out.push_str(text),
+        // Writing to a String cannot fail but by the formatted value's own error: then what it wrote so far stands.
+        None => drop(out.write_fmt(value)),
     }
+    let written = out.get(start..).unwrap_or("");
+    if memchr::memchr2(b'\r', b'\n', written.as_bytes()).is_some() {
+        let without = written.replace(['\r', '\n'], " ");
+        out.truncate(start);
+        out.push_str(&without);
+    }
+    Span::new(start, out.len())
 }
 
 #[cfg(test)]

@@ -85,21 +85,25 @@ impl Index {
             return self.fault("", "header fields of at most header_field_bytes_max octets");
         }
         let line = octets.get(start..line_end).unwrap_or(&[]);
-        let name_bytes = line.iter().take_while(|&&b| chars::is(chars::TOKEN, b)).count();
-        let after = line.get(name_bytes..).unwrap_or(&[]);
         // HCOLON = *( SP / HTAB ) ":" SWS (§25.1).
-        let blank = after.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-        let Ok(short_name) = u16::try_from(name_bytes) else { return self.fault("", "a header field name") };
-        if name_bytes == 0 || after.get(blank) != Some(&b':') {
+        let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+        let written = line.get(..colon).unwrap_or(&[]);
+        let name_octets = chars::trim_end(written);
+        let name = HeaderName::from_bytes(name_octets);
+        let is_name = name != HeaderName::Other || chars::is_token(name_octets);
+        let Ok(name_bytes) = u16::try_from(name_octets.len()) else {
+            return self.fault("", "a header field name");
+        };
+        if !is_name || colon == line.len() || written.contains(&b'\n') {
             return self.fault("", "a name and a colon in every header field");
         }
-        let raw = after.get(blank + 1..).unwrap_or(&[]);
+        let raw = line.get(colon + 1..).unwrap_or(&[]);
         let trimmed_end = chars::trim_end(raw).len();
         let lead = trimmed_end - chars::trim(raw).len();
-        let value = start + name_bytes + blank + 1;
+        let value = start + colon + 1;
         self.fields.push(Field {
-            name: HeaderName::from_bytes(line.get(..name_bytes).unwrap_or(&[])),
-            name_bytes: short_name,
+            name,
+            name_bytes,
             start: chars::offset(start),
             value_start: chars::offset(value + lead),
             value_end: chars::offset(value + trimmed_end),

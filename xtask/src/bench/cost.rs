@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::client::Client;
-use super::cpu::Usage;
 use super::fanout::{Fanout, WATCHERS};
 use super::message::register;
 use super::process::{Process, free_udp_port};
@@ -45,8 +44,6 @@ pub(crate) struct Sample {
     /// Processor time per operation, without what the server needs at rest.
     pub(crate) microseconds: f64,
     pub(crate) load: Load,
-    /// How much of it was spent in the kernel.
-    pub(crate) system_share: f64,
     /// Share of a core that the server needed at rest.
     pub(crate) idle: f64,
 }
@@ -171,28 +168,21 @@ type Driver<'a> = Box<dyn FnMut() -> Result<Load> + 'a>;
 struct Meter<'a> {
     server: &'a Server,
     idle: f64,
-    before: Usage,
+    before: Duration,
     start: Instant,
 }
 
 impl<'a> Meter<'a> {
     fn start(server: &'a Server) -> Result<Self> {
-        Ok(Self { server, idle: server.idle(IDLE)?, before: server.usage()?, start: Instant::now() })
+        Ok(Self { server, idle: server.idle(IDLE)?, before: server.processor_time()?, start: Instant::now() })
     }
 
     fn stop(self, load: Load) -> Result<Sample> {
-        let (after, seconds) = (self.server.usage()?, self.start.elapsed().as_secs_f64());
+        let (after, seconds) = (self.server.processor_time()?, self.start.elapsed().as_secs_f64());
         // The state that the load left may cost something at rest, too: the lesser of both is certainly not its work.
         let idle = self.idle.min(self.server.idle(IDLE)?);
-        let (user, system) = (after.user - self.before.user, after.system - self.before.system);
-        let used = (user + system).as_secs_f64() - idle * seconds;
-        Ok(Sample {
-            kind: self.server.kind,
-            microseconds: used * 1e6 / load.operations as f64,
-            system_share: system.as_secs_f64() / (user + system).as_secs_f64(),
-            idle,
-            load,
-        })
+        let used = after.saturating_sub(self.before).as_secs_f64() - idle * seconds;
+        Ok(Sample { kind: self.server.kind, microseconds: used * 1e6 / load.operations as f64, idle, load })
     }
 }
 

@@ -13,9 +13,8 @@ const TICKS_PER_SECOND: u64 = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     parent: u32,
-    /// Of all threads, those that ended too.
-    user_ticks: u64,
-    system_ticks: u64,
+    /// User and system time of all threads, those that ended too. The kernel knows only their sum exactly.
+    ticks: u64,
 }
 
 /// Parses `/proc/PID/stat`; the command in parentheses may itself contain spaces and parentheses.
@@ -23,9 +22,9 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
     // Counted from the state, which is field 3: the parent is field 4, utime 14, stime 15.
     let parent = fields.nth(1)?.parse().ok()?;
-    let user_ticks = fields.nth(9)?.parse().ok()?;
-    let system_ticks = fields.next()?.parse().ok()?;
-    Some(Stat { parent, user_ticks, system_ticks })
+    let user: u64 = fields.nth(9)?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(Stat { parent, ticks: user.checked_add(system)? })
 }
 
 /// Parses one `name: 123 kB` line of `/proc/PID/smaps_rollup`; the answer is in bytes.
@@ -61,25 +60,15 @@ pub(crate) fn family(root: u32) -> Result<BTreeSet<u32>> {
     }
 }
 
-/// Processor time in the program itself and in the kernel for it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Usage {
-    pub(crate) user: Duration,
-    pub(crate) system: Duration,
-}
-
-/// Processor time of a process and its descendants since they started.
-pub(crate) fn usage(root: u32) -> Result<Usage> {
-    let mut usage = Usage::default();
-    let time = |ticks: u64| Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND);
+/// Processor time, user and system, of a process and its descendants since they started.
+pub(crate) fn processor_time(root: u32) -> Result<Duration> {
+    let mut ticks = 0;
     for pid in family(root)? {
         let text = fs::read_to_string(format!("/proc/{pid}/stat"))
             .with_context(|| format!("process {pid} is gone"))?;
-        let stat = parse_stat(&text).with_context(|| format!("/proc/{pid}/stat is not as expected"))?;
-        usage.user += time(stat.user_ticks);
-        usage.system += time(stat.system_ticks);
+        ticks += parse_stat(&text).with_context(|| format!("/proc/{pid}/stat is not as expected"))?.ticks;
     }
-    Ok(usage)
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
 
 /// Processor time of the threads that a process and its descendants have now, to the nanosecond: for differences so
@@ -127,7 +116,7 @@ mod tests {
     #[test]
     fn stat_with_an_awkward_command() {
         let text = "4242 (a) b (c)) S 17 4242 4242 0 -1 4194560 950 0 3 0 120 35 7 9 20 0 4 0 100 1000 200";
-        assert_eq!(parse_stat(text), Some(Stat { parent: 17, user_ticks: 120, system_ticks: 35 }));
+        assert_eq!(parse_stat(text), Some(Stat { parent: 17, ticks: 155 }));
         assert_eq!(parse_stat("4242 (short) S 17"), None);
         assert_eq!(parse_stat(""), None);
     }

@@ -99,23 +99,7 @@ pub(crate) fn register(user: &str, contact_port: u16, port: u16, call_id: String
     .text()
 }
 
-/// Asks for the bindings of `user` (RFC 3261 §10.2.3).
-pub(crate) fn query(user: &str, port: u16, call_id: String) -> String {
-    Request {
-        method: "REGISTER",
-        target: "",
-        to: user,
-        from: user,
-        port,
-        call_id,
-        cseq: 1,
-        fields: "",
-        body: "",
-    }
-    .text()
-}
-
-/// Subscribes to the presence of `presentity`; `expires_seconds` 0 asks for its state once (RFC 6665 §4.4.3).
+/// Subscribes to the presence of `presentity`.
 pub(crate) fn subscribe(
     presentity: &str,
     watcher: &str,

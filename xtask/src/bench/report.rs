@@ -9,6 +9,7 @@ use std::thread::available_parallelism;
 use anyhow::Result;
 
 use super::cost::{Load, Sample};
+use super::memory::{Thing, WAVES};
 use super::server::Kind;
 
 /// What is reported, in the order of the table.
@@ -122,18 +123,17 @@ impl Results {
     /// The table of single measurements.
     pub(crate) fn loads(&self) -> String {
         let mut table = String::from(
-            "| | server | operations | a second | sent again | failed | CPU µs | in the kernel | core at rest |\n\
-             |---|---|---|---|---|---|---|---|---|\n",
+            "| | server | operations | a second | sent again | failed | CPU µs | core at rest |\n\
+             |---|---|---|---|---|---|---|---|\n",
         );
-        for (figure, Sample { kind, microseconds, load, system_share, idle }) in &self.samples {
+        for (figure, Sample { kind, microseconds, load, idle }) in &self.samples {
             let Load { operations, seconds, failed, retransmissions, .. } = load;
             let _ = writeln!(
                 table,
-                "| {} | {} | {operations} | {:.0} | {retransmissions} | {failed} | {microseconds:.1} | {:.0} % | {:.1} % |",
+                "| {} | {} | {operations} | {:.0} | {retransmissions} | {failed} | {microseconds:.1} | {:.1} % |",
                 figure.title(),
                 kind.name(),
                 *operations as f64 / seconds,
-                system_share * 100.0,
                 idle * 100.0,
             );
         }
@@ -166,13 +166,14 @@ impl Results {
              answered; the\n  PUBLISH and the responses are in the price.\n\
              - **last told**: from sending the PUBLISH until the last of the 1,000 NOTIFYs with its note has been received, \
              by a client\n  that shares the cores with the server; the spread is that of single rounds.\n\
-             - **bytes**: growth of resident memory (shared pages counted once) by {bindings} bindings of as many users, \
-             and by\n  {subscriptions} subscriptions to a tenth as many, after as many requests that leave nothing.\n\n\
+             - **bytes**: growth of resident memory (shared pages counted once) by {bindings} bindings of as many users, and \
+             by\n  {subscriptions} subscriptions to a tenth as many, in waves, each read when its transactions have ended; \
+             a wave before\n  them brings transactions and buffers to their size.\n\n\
              ## Load\n\n{loads}",
             results = self.table(),
             loads = self.loads(),
-            bindings = grouped(super::memory::Thing::Binding.count(false)),
-            subscriptions = grouped(super::memory::Thing::Subscription.count(false)),
+            bindings = grouped((WAVES - 1) * Thing::Binding.per_wave(false)),
+            subscriptions = grouped((WAVES - 1) * Thing::Subscription.per_wave(false)),
         )
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::cpu::{self, Usage};
+use super::cpu;
 use super::process::{Process, free_tcp_port, free_udp_port};
 
 /// Users that a server with authentication knows: `u0` … with the passwords `secret0` ….
@@ -129,8 +129,8 @@ impl Server {
     }
 
     /// Processor time used so far.
-    pub(crate) fn usage(&self) -> Result<Usage> {
-        cpu::usage(self.process.id()).with_context(|| self.process.last_words())
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        cpu::processor_time(self.process.id()).with_context(|| self.process.last_words())
     }
 
     /// The share of one core that the server needs while nothing comes in, over the time of `window`.
@@ -163,16 +163,6 @@ impl Server {
             }
             ensure!(Instant::now() < deadline, "{}: {left} transactions are left", self.kind.name());
             thread::sleep(Duration::from_secs(1));
-        }
-    }
-
-    pub(crate) fn shm(&self) -> String {
-        if let Control::Binrpc(socket) = &self.control {
-            let socket = format!("unix:{}", socket.display());
-            let output = Command::new("kamcmd").args(["-s", &socket, "core.shmmem"]).output().unwrap();
-            String::from_utf8_lossy(&output.stdout).into()
-        } else {
-            String::new()
         }
     }
 

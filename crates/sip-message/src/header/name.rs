@@ -86,17 +86,19 @@ const LENGTHS: usize = 20;
 /// How many names of one length there are at most.
 const SAME_LENGTH: usize = 8;
 
+type Entry = (HeaderName, &'static str);
+
 /// Names by length: a name is compared with a handful at most.
-static BY_LENGTH: [[HeaderName; SAME_LENGTH]; LENGTHS] = by_length();
+static BY_LENGTH: [[Entry; SAME_LENGTH]; LENGTHS] = by_length();
 
 #[allow(clippy::indexing_slicing)] // evaluated by the compiler, which checks it
-const fn by_length() -> [[HeaderName; SAME_LENGTH]; LENGTHS] {
-    let mut table = [[HeaderName::Other; SAME_LENGTH]; LENGTHS];
+const fn by_length() -> [[Entry; SAME_LENGTH]; LENGTHS] {
+    let mut table = [[(HeaderName::Other, ""); SAME_LENGTH]; LENGTHS];
     let mut filled = [0usize; LENGTHS];
     let mut i = 0;
     while i < HeaderName::ALL.len() {
         let (name, text) = HeaderName::ALL[i];
-        table[text.len()][filled[text.len()]] = name;
+        table[text.len()][filled[text.len()]] = (name, text);
         filled[text.len()] += 1;
         i += 1;
     }
@@ -111,12 +113,14 @@ impl HeaderName {
             return Self::compact(*letter);
         }
         let Some(candidates) = BY_LENGTH.get(name.len()) else { return Self::Other };
-        candidates
-            .iter()
-            .take_while(|c| **c != Self::Other)
-            .find(|c| c.as_str().as_bytes().eq_ignore_ascii_case(name))
-            .copied()
-            .unwrap_or(Self::Other)
+        let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return Self::Other };
+        let found = candidates.iter().find(|(_, text)| {
+            let text = text.as_bytes();
+            // The first letter sets nearly all others apart.
+            text.first().is_some_and(|b| b.to_ascii_lowercase() == first)
+                && (text == name || text.eq_ignore_ascii_case(name))
+        });
+        found.map_or(Self::Other, |(name, _)| *name)
     }
 }
 
