@@ -1,6 +1,6 @@
 //! Messages of our own making.
 
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use bytes::Bytes;

@@ -86,7 +86,7 @@ impl Index {
         }
         let line = octets.get(start..line_end).unwrap_or(&[]);
         // HCOLON = *( SP / HTAB ) ":" SWS (§25.1).
-        let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+        let colon = line.iter().position(|&b| b == b':').unwrap_or(line.len());
         let written = line.get(..colon).unwrap_or(&[]);
         let name_octets = chars::trim_end(written);
         let name = HeaderName::from_bytes(name_octets);

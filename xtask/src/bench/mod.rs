@@ -90,7 +90,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         measure(*measurement, &kinds, &rollcall, options.quick, folder.path(), &mut results)
             .with_context(|| format!("measurement {name}"))?;
     }
-    println!("{}\n{}", results.table(), results.loads());
+    println!("{}", results.table());
+    if !results.samples.is_empty() {
+        println!("{}", results.loads());
+    }
     if options.write {
         let path = root().join(FILE);
         fs::create_dir_all(root().join("docs"))?;

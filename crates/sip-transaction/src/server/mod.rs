@@ -7,14 +7,13 @@ mod non_invite;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 use sip_message::{Method, Reply, Request};
 use smallvec::SmallVec;
 
 use crate::{Timers, Wheel};
 use invite::InviteServer;
 pub use key::stripe_of;
-use key::{Key, key, method_of};
+use key::{ByKey, Key, key, method_of};
 use non_invite::NonInviteServer;
 
 /// What happens to a machine.
@@ -110,7 +109,7 @@ impl Machine {
 
 #[derive(Debug)]
 struct Transaction<U, D> {
-    key: Box<[u8]>,
+    key: Key,
     machine: Machine,
     to: D,
     user: Option<U>,
@@ -130,7 +129,7 @@ struct Slot<U, D> {
 pub struct ServerTransactions<U, D> {
     timers: Timers,
     transactions_max: usize,
-    by_key: HashMap<Box<[u8]>, u32>,
+    by_key: ByKey,
     slots: Vec<Slot<U, D>>,
     free: Vec<u32>,
     wheel: Wheel<ServerId>,
@@ -142,7 +141,7 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
         Self {
             timers,
             transactions_max,
-            by_key: HashMap::new(),
+            by_key: ByKey::default(),
             slots: Vec::new(),
             free: Vec::new(),
             wheel: Wheel::new(now),
@@ -152,7 +151,7 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
     /// Matches a request (§17.2.3; RFC 2543 rules for a branch without the magic cookie).
     pub fn receive(&mut self, now: Instant, request: &Request, reliable: bool, to: D) -> ServerMatch<U, D> {
         let key = key(request, method_of(request));
-        let found = self.by_key.get(&*key).copied();
+        let found = self.by_key.get(&key).copied();
         match (request.method(), found) {
             (Method::Ack, found) => self.receive_ack(now, found),
             (_, Some(slot)) => self.retransmission(now, slot),
@@ -207,7 +206,7 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
             Method::Prack,
             Method::Bye,
         ];
-        let slot = METHODS.iter().find_map(|method| self.by_key.get(&*key(cancel, *method)).copied())?;
+        let slot = METHODS.iter().find_map(|method| self.by_key.get(&key(cancel, *method)).copied())?;
         let (id, transaction) = self.at(slot)?;
         Some((id, transaction.user.clone()))
     }
@@ -285,8 +284,7 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
             let timer_j = if reliable { Duration::ZERO } else { 64 * self.timers.t1 };
             Machine::NonInvite(NonInviteServer::new(timer_j))
         };
-        let key: Box<[u8]> = key.as_slice().into();
-        let transaction = Transaction { key: key.clone(), machine, to, user: None, scheduled: None };
+        let transaction = Transaction { key, machine, to, user: None, scheduled: None };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, transaction: None });
             u32::try_from(self.slots.len() - 1).expect("transactions_max is far below 2^32")
