@@ -89,8 +89,9 @@ impl Presence {
     /// every tick.
     pub fn tick(self: &Arc<Self>, now: Instant, share: usize, of: usize) {
         for shard in self.shards.iter().skip(share).step_by(of.max(1)) {
-            if shard.lock().is_due(now) {
-                self.with_scene(now, |scene, out| shard.lock().tick(scene, out));
+            let due = shard.lock().take_due(now);
+            if !due.is_empty() {
+                self.with_scene(now, |scene, out| shard.lock().run(scene, due, out));
             }
         }
     }

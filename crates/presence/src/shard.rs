@@ -46,7 +46,7 @@ pub(crate) struct Subscribed {
 }
 
 #[derive(Debug)]
-enum Timer {
+pub(crate) enum Timer {
     Publications(Aor),
     Watcher(u32),
 }
@@ -248,15 +248,15 @@ impl Shard {
         self.drive(scene, slot, input, out);
     }
 
-    /// Whether `tick` has anything to do.
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.wheel.deadline().is_some_and(|deadline| deadline <= now)
+    /// Takes out the timers that are due. Most ticks have none, and cost no more than this.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<Timer> {
+        let mut due = Vec::new();
+        self.wheel.advance(now, |timer| due.push(timer));
+        due
     }
 
     /// Expiry of publications and of subscriptions, retries, paced NOTIFYs.
-    pub(crate) fn tick(&mut self, scene: &Scene<'_>, out: &mut Vec<Outgoing>) {
-        let mut due = Vec::new();
-        self.wheel.advance(scene.now, |timer| due.push(timer));
+    pub(crate) fn run(&mut self, scene: &Scene<'_>, due: Vec<Timer>, out: &mut Vec<Outgoing>) {
         for timer in due {
             match timer {
                 Timer::Publications(aor) => {

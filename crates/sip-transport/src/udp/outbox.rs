@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg, sendto};
 use sip_transaction::ClientId;
@@ -146,9 +147,62 @@ pub(super) fn send_one(socket: &impl AsFd, datagram: &Datagram) -> Result<(), Er
 
 const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
+/// Octets of a datagram that may leave as a segment: what goes unfragmented through an Ethernet, so that the way there is
+/// seldom too narrow.
+const SEGMENT_BYTES_MAX: usize = 1_400;
+
 /// Sends the first datagrams, up to 32, and returns how many went.
 pub(super) fn send_batch(socket: &impl AsFd, datagrams: &[Datagram]) -> Result<usize, Errno> {
     let datagrams = datagrams.get(..BATCH).unwrap_or(datagrams);
+    let alike = alike(datagrams);
+    if alike > 1 {
+        match send_segments(socket, datagrams.get(..alike).unwrap_or(datagrams)) {
+            Ok(()) => return Ok(alike),
+            Err(Errno::AGAIN) => return Err(Errno::AGAIN),
+            // This way does not take segments (a narrow MTU, an old kernel): they go one by one.
+            Err(_) => return send_each(socket, datagrams.get(..alike).unwrap_or(datagrams)),
+        }
+    }
+    // Up to where the next ones are alike.
+    let next = (1..datagrams.len()).find(|at| datagrams.get(*at..).is_some_and(|rest| self::alike(rest) > 1));
+    send_each(socket, datagrams.get(..next.unwrap_or(datagrams.len())).unwrap_or(datagrams))
+}
+
+/// How many datagrams from the first on can leave as one: to one peer, of one length, but for the last, which may be
+/// shorter.
+fn alike(datagrams: &[Datagram]) -> usize {
+    let Some((first, rest)) = datagrams.split_first() else { return 0 };
+    let length = first.bytes.len();
+    if length == 0 || length > SEGMENT_BYTES_MAX {
+        return 1;
+    }
+    let mut count = 1;
+    for datagram in rest.iter().take_while(|d| d.to == first.to && (1..=length).contains(&d.bytes.len())) {
+        count += 1;
+        if datagram.bytes.len() < length {
+            break;
+        }
+    }
+    count
+}
+
+/// Sends datagrams that are alike in one pass through the network stack, which is most of what a datagram costs (UDP
+/// generic segmentation offload).
+fn send_segments(socket: &impl AsFd, datagrams: &[Datagram]) -> Result<(), Errno> {
+    let Some(first) = datagrams.first() else { return Ok(()) };
+    let slices: SmallVec<[IoSlice<'_>; BATCH]> = datagrams.iter().map(|d| IoSlice::new(&d.bytes)).collect();
+    let length = u16::try_from(first.bytes.len()).map_err(|_| Errno::MSGSIZE)?;
+    let to = SockaddrStorage::from(first.to);
+    let segments = [ControlMessage::UdpGsoSegments(&length)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    match sendmsg(socket.as_fd().as_raw_fd(), &slices, &segments, flags, Some(&to)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Errno::from_raw_os_error(error as i32)),
+    }
+}
+
+/// Sends datagrams in one system call, and returns how many went.
+fn send_each(socket: &impl AsFd, datagrams: &[Datagram]) -> Result<usize, Errno> {
     if let [datagram] = datagrams {
         return send_one(socket, datagram).map(|()| 1);
     }
@@ -213,6 +267,45 @@ mod tests {
             assert_eq!(octet, [i]);
         }
         assert!(failed.is_empty());
+    }
+
+    #[test]
+    fn datagrams_that_are_alike_leave_together_and_arrive_apart() {
+        for host in ["127.0.0.1", "::1"] {
+            let bind = || UdpSocket::bind((host, 0)).expect("bound");
+            let (a, b, c) = (bind(), bind(), bind());
+            let (to_b, to_c) = (b.local_addr().expect("an address"), c.local_addr().expect("an address"));
+            let text = |byte: u8, length: usize| Bytes::from(vec![byte; length]);
+            let sent = [
+                (to_b, text(1, 400)),
+                (to_b, text(2, 400)),
+                (to_b, text(3, 399)),
+                (to_b, text(4, 400)),
+                (to_c, text(5, 400)),
+                (to_c, text(6, 1_500)),
+                (to_c, text(7, 1_500)),
+                (to_b, text(8, 10)),
+                (to_b, text(9, 0)),
+                (to_b, text(10, 10)),
+                (to_b, text(11, 10)),
+            ];
+            let mut datagrams: Vec<Datagram> = sent
+                .iter()
+                .map(|(to, bytes)| Datagram { to: *to, bytes: bytes.clone(), client: None })
+                .collect();
+            assert_eq!(alike(&datagrams), 3, "the last may be shorter, and ends it");
+            assert_eq!(alike(&datagrams[4..]), 1, "another peer");
+            assert_eq!(alike(&datagrams[5..]), 1, "too long for a segment");
+            while !datagrams.is_empty() {
+                let went = send_batch(&a, &datagrams).expect("sent");
+                datagrams.drain(..went);
+            }
+            for (to, bytes) in sent {
+                let mut octets = [0; 2_000];
+                let length = if to == to_b { b.recv(&mut octets) } else { c.recv(&mut octets) };
+                assert_eq!(octets[..length.expect("received")], bytes, "{host}");
+            }
+        }
     }
 
     // RFC 3261 §18.4: the user is told of what cannot be sent; the rest goes.
