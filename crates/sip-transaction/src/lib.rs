@@ -3,6 +3,7 @@
 mod branch;
 mod client;
 mod server;
+mod slab;
 mod timers;
 mod wheel;
 

@@ -75,7 +75,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .collect();
     ensure!(!wanted.is_empty(), "there is no measurement of that name: see --help");
     tools::ensure(&[&SIPP])?;
-    let rollcall = release_binary()?;
+    let folder = tempfile::Builder::new().prefix("rollcall-bench-").tempdir()?;
+    // A build meanwhile must not change what is measured.
+    let rollcall = folder.path().join("rollcall");
+    fs::copy(release_binary()?, &rollcall)?;
     let mut kinds = vec![Kind::Rollcall];
     if options.skip_kamailio {
         eprintln!("kamailio is not measured, as asked");
@@ -84,7 +87,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } else {
         eprintln!("kamailio is not installed: nothing to compare with");
     }
-    let folder = tempfile::Builder::new().prefix("rollcall-bench-").tempdir()?;
+    let machine = Machine::this(&versions(&rollcall, &kinds))?;
     let mut results = Results::default();
     for (name, measurement) in wanted {
         measure(*measurement, &kinds, &rollcall, options.quick, folder.path(), &mut results)
@@ -97,7 +100,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.write {
         let path = root().join(FILE);
         fs::create_dir_all(root().join("docs"))?;
-        fs::write(&path, results.page(&Machine::this(&versions(&rollcall, &kinds))?))?;
+        fs::write(&path, results.page(&machine))?;
         eprintln!("{FILE} is written");
     }
     Ok(())
@@ -140,7 +143,7 @@ fn versions(rollcall: &Path, kinds: &[Kind]) -> Vec<String> {
     let mut versions =
         vec![format!("{} (commit {commit})", first_line(&rollcall.display().to_string(), &["--version"]))];
     if kinds.contains(&Kind::Kamailio) {
-        versions.push(format!("kamailio {}", first_line("kamailio", &["-v"]).replace("version: ", "")));
+        versions.push(first_line("kamailio", &["-v"]).replace("version: ", ""));
     }
     versions.push(first_line("sipp", &["-v"]));
     versions

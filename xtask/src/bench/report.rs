@@ -84,9 +84,10 @@ impl Results {
 
     /// The table of results.
     pub(crate) fn table(&self) -> String {
-        let mut table = String::from(
-            "| | unit | Rollcall | kamailio | ratio | mark | |\n|---|---|---|---|---|---|---|\n",
-        );
+        let mut table = String::new();
+        if !self.values.is_empty() {
+            table += "| | unit | Rollcall | kamailio | ratio | mark | |\n|---|---|---|---|---|---|---|\n";
+        }
         let mut figures: Vec<_> = self.values.keys().map(|(figure, _)| *figure).collect();
         figures.dedup();
         for figure in figures {
@@ -150,12 +151,13 @@ impl Results {
              `kamailio-xml-modules`; then `cargo xtask bench`, or `cargo xtask bench --quick` for a first look.\n\n\
              - machine: {cores} × {cpu}, {memory}, Linux {kernel}\n- date: {date}\n{versions}\n\
              ## Results\n\n\
-             Medians of the repetitions of one run, with the least and the greatest in parentheses.\n\n{results}\n\
+             Medians of the repetitions of one run, with the least and the greatest in parentheses; marks are held against the\n\
+             medians.\n\n{results}\n\
              ## How it is measured\n\n\
              Both servers run on the same machine as their load, on loopback UDP, each with a fresh state, first one, then \
              the other.\nRollcall has its default configuration, so one worker per core; kamailio has four processes and \
              keeps everything in memory\n(`xtask/src/bench/kamailio.cfg`). Neither authenticates except where digest is \
-             measured.\n\n\
+             measured. A load like the one that is\nmeasured comes before it, so that memory has its size.\n\n\
              - **CPU µs**: user and system time of all threads and processes of the server (`/proc/PID/stat`) over the run \
              and until its\n  last transaction is gone, less what it needs at rest, divided by the operations. The load is \
              SIPp with the scenarios in\n  `xtask/src/bench/scenarios`; a run with more than one failed call in a thousand \

@@ -12,6 +12,7 @@ use hashbrown::hash_map::Entry;
 use sip_message::{Method, Response, StatusCode};
 use smallvec::SmallVec;
 
+use crate::slab::{Name, Slab};
 use crate::{ClientId, Timers, Wheel};
 use invite::InviteClient;
 use non_invite::NonInviteClient;
@@ -100,7 +101,7 @@ struct Transaction<U, D> {
     /// Kept while it may have to be sent again, cancelled or acknowledged.
     request: Bytes,
     /// The method, as CSeq of a response must name it (§17.1.3).
-    method: Box<str>,
+    method: SmallVec<[u8; 16]>,
     to: D,
     user: U,
     /// The earliest time for which the wheel holds this transaction.
@@ -113,14 +114,21 @@ struct Transaction<U, D> {
 pub struct ClientTransactions<U, D> {
     timers: Timers,
     transactions_max: usize,
-    transactions: HashMap<ClientId, Transaction<U, D>>,
+    by_id: HashMap<ClientId, Name>,
+    transactions: Slab<Transaction<U, D>>,
     wheel: Wheel<ClientId>,
 }
 
 impl<U: Clone, D: Copy> ClientTransactions<U, D> {
     /// An empty stripe. `transactions_max` bounds it.
     pub fn new(now: Instant, timers: Timers, transactions_max: usize) -> Self {
-        Self { timers, transactions_max, transactions: HashMap::new(), wheel: Wheel::new(now) }
+        Self {
+            timers,
+            transactions_max,
+            by_id: HashMap::new(),
+            transactions: Slab::new(),
+            wheel: Wheel::new(now),
+        }
     }
 
     /// Begins a transaction for a request whose top Via has `id` in its branch. The caller sends `request` itself, now.
@@ -137,17 +145,18 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
         to: D,
         user: U,
     ) -> bool {
-        if self.transactions.len() >= self.transactions_max {
+        if self.by_id.len() >= self.transactions_max {
             return false;
         }
-        let Entry::Vacant(place) = self.transactions.entry(id) else { return false };
+        let Entry::Vacant(place) = self.by_id.entry(id) else { return false };
         let machine = if is_invite {
             Machine::Invite(InviteClient::new(now, self.timers, reliable), Cancel::NotWanted)
         } else {
             Machine::NonInvite(NonInviteClient::new(now, self.timers, reliable))
         };
-        let method = method_of(&request).into();
-        place.insert(Transaction { machine, request, method, to, user, scheduled: None });
+        let method = SmallVec::from_slice(method_of(&request));
+        let transaction = Transaction { machine, request, method, to, user, scheduled: None };
+        place.insert(self.transactions.insert(transaction));
         self.schedule(id);
         true
     }
@@ -161,7 +170,7 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
         response: &Response,
         out: &mut Vec<ClientOutput<U, D>>,
     ) -> bool {
-        let Some(transaction) = self.transactions.get_mut(&id) else { return false };
+        let Some(transaction) = self.get(id) else { return false };
         let method = response.cseq().method;
         if let (Method::Cancel, Machine::Invite(_, Cancel::Sent { machine, .. })) =
             (method, &mut transaction.machine)
@@ -171,7 +180,7 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
             self.schedule(id);
             return true;
         }
-        if method.as_str() != &*transaction.method {
+        if method.as_str().as_bytes() != transaction.method.as_slice() {
             return false;
         }
         self.step(now, id, Input::Response(response.status()), Some(response), out);
@@ -188,7 +197,7 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
         reason: Option<&str>,
         out: &mut Vec<ClientOutput<U, D>>,
     ) {
-        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        let Some(transaction) = self.get(id) else { return };
         let Machine::Invite(machine, cancel @ Cancel::NotWanted) = &mut transaction.machine else { return };
         if machine.may_cancel() || machine.may_still_cancel() {
             *cancel = Cancel::Held { reason: reason.map(Into::into) };
@@ -198,7 +207,7 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
 
     fn send_held_cancel(&mut self, now: Instant, id: ClientId, out: &mut Vec<ClientOutput<U, D>>) {
         let timers = self.timers;
-        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        let Some(transaction) = self.get(id) else { return };
         let Machine::Invite(machine, cancel) = &mut transaction.machine else { return };
         let Cancel::Held { reason } = &*cancel else { return };
         if !machine.may_cancel() {
@@ -222,7 +231,7 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
         let mut due: SmallVec<[ClientId; 16]> = SmallVec::new();
         self.wheel.advance(now, |id| due.push(id));
         for id in due {
-            let Some(transaction) = self.transactions.get_mut(&id) else { continue };
+            let Some(transaction) = self.get(id) else { continue };
             transaction.scheduled = None;
             if let Machine::Invite(_, Cancel::Sent { request, machine }) = &mut transaction.machine {
                 let again = machine.handle(now, Input::Wake).contains(&Output::Send);
@@ -243,7 +252,7 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
         response: Option<&Response>,
         out: &mut Vec<ClientOutput<U, D>>,
     ) {
-        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        let Some(transaction) = self.get(id) else { return };
         let (outputs, needs_request) = match &mut transaction.machine {
             Machine::Invite(machine, _) => (machine.handle(now, input), machine.needs_request()),
             Machine::NonInvite(machine) => (machine.handle(now, input), machine.needs_request()),
@@ -263,7 +272,7 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
             }
         }
         if terminated {
-            self.transactions.remove(&id);
+            self.remove(id);
             return;
         }
         if !needs_request {
@@ -280,17 +289,27 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
 
     /// Live transactions.
     pub fn len(&self) -> usize {
-        self.transactions.len()
+        self.by_id.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.transactions.is_empty()
+        self.by_id.is_empty()
+    }
+
+    fn get(&mut self, id: ClientId) -> Option<&mut Transaction<U, D>> {
+        self.transactions.get(*self.by_id.get(&id)?)
+    }
+
+    fn remove(&mut self, id: ClientId) {
+        if let Some(name) = self.by_id.remove(&id) {
+            self.transactions.remove(name);
+        }
     }
 
     /// Makes sure that the wheel holds the transaction for its deadline or earlier.
     fn schedule(&mut self, id: ClientId) {
-        let Some(transaction) = self.transactions.get_mut(&id) else { return };
+        let Some(transaction) = self.get(id) else { return };
         let Some(deadline) = transaction.machine.deadline() else { return };
         if transaction.scheduled.is_none_or(|scheduled| deadline < scheduled) {
             transaction.scheduled = Some(deadline);
@@ -300,7 +319,7 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
 }
 
 /// The method of a request that we wrote: what stands before the first space.
-fn method_of(request: &Bytes) -> &str {
+fn method_of(request: &[u8]) -> &[u8] {
     let end = request.iter().position(|b| *b == b' ').unwrap_or(0);
-    request.get(..end).and_then(|method| std::str::from_utf8(method).ok()).unwrap_or("")
+    request.get(..end).unwrap_or_default()
 }

@@ -7,6 +7,8 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use sip_message::{Method, Request, Via};
 use smallvec::SmallVec;
 
+use super::ServerId;
+
 /// What §17.2.3 compares, as 128 bits of SipHash under keys that are chosen at random once per process.
 ///
 /// A transaction is kept for 32 seconds: two words instead of the text, twice, spare the allocator and the cache. That two
@@ -16,7 +18,7 @@ use smallvec::SmallVec;
 pub(super) struct Key(u64, u64);
 
 /// Transactions by key.
-pub(super) type ByKey = HashMap<Key, u32, BuildHasherDefault<Prehashed>>;
+pub(super) type ByKey = HashMap<Key, ServerId, BuildHasherDefault<Prehashed>>;
 
 /// What is compared, put together to be hashed.
 type Text = SmallVec<[u8; 128]>;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use sip_message::{Method, Reply, Request};
 use smallvec::SmallVec;
 
+use crate::slab::{Name, Slab};
 use crate::{Timers, Wheel};
 use invite::InviteServer;
 pub use key::stripe_of;
@@ -47,10 +48,7 @@ fn outputs<const N: usize>(outputs: [Output; N]) -> Outputs {
 
 /// Names a server transaction within its stripe. Stale ids are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ServerId {
-    slot: u32,
-    generation: u32,
-}
+pub struct ServerId(Name);
 
 /// What a request turned out to be.
 #[derive(Debug)]
@@ -117,12 +115,6 @@ struct Transaction<U, D> {
     scheduled: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct Slot<U, D> {
-    generation: u32,
-    transaction: Option<Transaction<U, D>>,
-}
-
 /// One stripe. `U` is what the transaction user leaves with a transaction to be told of its CANCEL; `D` is where its
 /// responses go.
 #[derive(Debug)]
@@ -130,8 +122,7 @@ pub struct ServerTransactions<U, D> {
     timers: Timers,
     transactions_max: usize,
     by_key: ByKey,
-    slots: Vec<Slot<U, D>>,
-    free: Vec<u32>,
+    transactions: Slab<Transaction<U, D>>,
     wheel: Wheel<ServerId>,
 }
 
@@ -142,8 +133,7 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
             timers,
             transactions_max,
             by_key: ByKey::default(),
-            slots: Vec::new(),
-            free: Vec::new(),
+            transactions: Slab::new(),
             wheel: Wheel::new(now),
         }
     }
@@ -154,7 +144,7 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
         let found = self.by_key.get(&key).copied();
         match (request.method(), found) {
             (Method::Ack, found) => self.receive_ack(now, found),
-            (_, Some(slot)) => self.retransmission(now, slot),
+            (_, Some(id)) => self.retransmission(now, id),
             (_, None) if self.by_key.len() >= self.transactions_max => ServerMatch::Full,
             (Method::Cancel, None) => {
                 let cancels = self.cancelled_by(request);
@@ -165,8 +155,9 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
         }
     }
 
-    fn receive_ack(&mut self, now: Instant, found: Option<u32>) -> ServerMatch<U, D> {
-        let Some((id, transaction)) = found.and_then(|slot| self.at(slot)) else { return ServerMatch::Ack };
+    fn receive_ack(&mut self, now: Instant, found: Option<ServerId>) -> ServerMatch<U, D> {
+        let Some(id) = found else { return ServerMatch::Ack };
+        let Some(transaction) = self.get(id) else { return ServerMatch::Ack };
         match &mut transaction.machine {
             Machine::Invite(machine) if machine.passes_ack() => ServerMatch::Ack,
             // Also while Proceeding: an ACK to what was not answered acknowledges nothing, and must reach nobody.
@@ -178,8 +169,8 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
         }
     }
 
-    fn retransmission(&mut self, now: Instant, slot: u32) -> ServerMatch<U, D> {
-        let Some((_, transaction)) = self.at(slot) else { return ServerMatch::Retransmission(None) };
+    fn retransmission(&mut self, now: Instant, id: ServerId) -> ServerMatch<U, D> {
+        let Some(transaction) = self.get(id) else { return ServerMatch::Retransmission(None) };
         let again =
             transaction.machine.handle(now, Input::Retransmission).into_iter().find_map(
                 |output| match output {
@@ -206,9 +197,8 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
             Method::Prack,
             Method::Bye,
         ];
-        let slot = METHODS.iter().find_map(|method| self.by_key.get(&key(cancel, *method)).copied())?;
-        let (id, transaction) = self.at(slot)?;
-        Some((id, transaction.user.clone()))
+        let id = METHODS.iter().find_map(|method| self.by_key.get(&key(cancel, *method)).copied())?;
+        Some((id, self.get(id)?.user.clone()))
     }
 
     /// Leaves with a transaction whom to tell of its CANCEL.
@@ -285,37 +275,19 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
             Machine::NonInvite(NonInviteServer::new(timer_j))
         };
         let transaction = Transaction { key, machine, to, user: None, scheduled: None };
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, transaction: None });
-            u32::try_from(self.slots.len() - 1).expect("transactions_max is far below 2^32")
-        });
-        let place = &mut self.slots[slot as usize];
-        place.generation = place.generation.wrapping_add(1);
-        place.transaction = Some(transaction);
-        self.by_key.insert(key, slot);
-        ServerId { slot, generation: place.generation }
+        let id = ServerId(self.transactions.insert(transaction));
+        self.by_key.insert(key, id);
+        id
     }
 
     fn remove(&mut self, id: ServerId) {
-        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|s| s.generation == id.generation)
-        else {
-            return;
-        };
-        if let Some(transaction) = slot.transaction.take() {
+        if let Some(transaction) = self.transactions.remove(id.0) {
             self.by_key.remove(&transaction.key);
-            self.free.push(id.slot);
         }
     }
 
     fn get(&mut self, id: ServerId) -> Option<&mut Transaction<U, D>> {
-        let slot = self.slots.get_mut(id.slot as usize)?;
-        if slot.generation == id.generation { slot.transaction.as_mut() } else { None }
-    }
-
-    fn at(&mut self, slot: u32) -> Option<(ServerId, &mut Transaction<U, D>)> {
-        let place = self.slots.get_mut(slot as usize)?;
-        let id = ServerId { slot, generation: place.generation };
-        place.transaction.as_mut().map(|transaction| (id, transaction))
+        self.transactions.get(id.0)
     }
 
     /// Makes sure that the wheel holds the transaction for its deadline or earlier.
