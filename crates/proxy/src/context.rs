@@ -44,8 +44,8 @@ struct BranchState {
     id: Option<ClientId>,
     /// Whether it was sent on a flow of the binding.
     is_flow: bool,
-    /// Its final response, while it may be the best.
-    response: Option<Response>,
+    /// Its final response, while it may be the best. Boxed: few branches have one, and a context lives for half a minute.
+    response: Option<Box<Response>>,
 }
 
 impl Context {
@@ -233,7 +233,8 @@ impl State {
 
     /// §16.7 steps 6 to 9: the best response, with the challenges of the others.
     fn relay_final(&self, now: Instant, branch: u32, challenges: &[u32]) {
-        let response_of = |branch: u32| self.branches.get(branch as usize).and_then(|b| b.response.as_ref());
+        let response_of =
+            |branch: u32| self.branches.get(branch as usize).and_then(|b| b.response.as_deref());
         let (Some(transaction), Some(best)) = (&self.transaction, response_of(branch)) else { return };
         let mut edit = Edit::new(best);
         edit.pop(HeaderName::Via);
@@ -261,7 +262,7 @@ impl ClientUser for Context {
         if code.is_final() && !code.is_success() {
             let mut state = self.state.lock();
             if let Some(b) = state.branches.get_mut(branch as usize) {
-                b.response = Some(response);
+                b.response = Some(Box::new(response));
             }
             let outputs = state.core.handle(now, Input::Response { branch, code });
             self.perform(now, &mut state, outputs, None);

@@ -1,5 +1,6 @@
 //! The bindings of all AORs, in shards, and the exact end of each.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::BuildHasher;
@@ -11,6 +12,7 @@ use hashbrown::hash_map::{Entry as MapEntry, HashMap};
 use parking_lot::Mutex;
 use sip_message::Aor;
 use sip_service::{Registrations, Target};
+use smallvec::SmallVec;
 
 use crate::{Binding, Bindings, Config, Error, Metrics, Outcome, Register};
 
@@ -153,15 +155,9 @@ impl Store {
         let shard = self.shard(aor).lock();
         let Some(entry) = shard.aors.get(aor) else { return Vec::new() };
         let is_live = |binding: &&Binding| shard.now.is_none_or(|now| binding.is_live(now));
-        let mut targets: Vec<_> = entry
-            .bindings
-            .iter()
-            .filter(is_live)
-            .map(|binding| (target(binding), binding.updated_at()))
-            .collect();
-        drop(shard);
-        targets.sort_by(|(a, a_at), (b, b_at)| b.q_milli.cmp(&a.q_milli).then_with(|| b_at.cmp(a_at)));
-        targets.into_iter().map(|(target, _)| target).collect()
+        let mut live: SmallVec<[&Binding; 8]> = entry.bindings.iter().filter(is_live).collect();
+        live.sort_by_key(|binding| Reverse((q_milli(binding), binding.updated_at())));
+        live.into_iter().map(target).collect()
     }
 
     fn shard(&self, aor: &Aor) -> &Mutex<Shard> {
@@ -225,11 +221,15 @@ impl Entry {
 fn target(binding: &Binding) -> Target {
     Target {
         uri: Arc::clone(&binding.uri),
-        q_milli: binding.q_milli.unwrap_or(1000),
+        q_milli: q_milli(binding),
         path: binding.path.as_deref().map(<[_]>::to_vec).unwrap_or_default(),
         flow: binding.flow.as_deref().copied(),
         instance: binding.instance.clone(),
     }
+}
+
+fn q_milli(binding: &Binding) -> u16 {
+    binding.q_milli.unwrap_or(1000)
 }
 
 fn count(bindings: usize) -> i64 {

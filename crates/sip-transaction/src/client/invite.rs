@@ -124,6 +124,11 @@ impl InviteClient {
         matches!(self.state, State::Calling { .. } | State::Proceeding { .. } | State::Completed { .. })
     }
 
+    /// Whether a response, or that none came, may still be delivered.
+    pub(crate) fn needs_user(&self) -> bool {
+        matches!(self.state, State::Calling { .. } | State::Proceeding { .. } | State::Accepted { .. })
+    }
+
     /// When `Wake` is due; `None` while no timer runs.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {

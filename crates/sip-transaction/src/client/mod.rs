@@ -84,6 +84,22 @@ enum Cancel {
 }
 
 impl Machine {
+    fn needs_request(&self) -> bool {
+        match self {
+            Self::Invite(machine, _) => machine.needs_request(),
+            Self::NonInvite(machine) => machine.needs_request(),
+        }
+    }
+
+    /// Whether anything may still have to be told.
+    fn needs_user(&self) -> bool {
+        match self {
+            Self::Invite(machine, _) => machine.needs_user(),
+            // The one final response ends it.
+            Self::NonInvite(machine) => machine.needs_request(),
+        }
+    }
+
     fn deadline(&self) -> Option<Instant> {
         match self {
             Self::NonInvite(machine) => machine.deadline(),
@@ -103,7 +119,8 @@ struct Transaction<U, D> {
     /// The method, as CSeq of a response must name it (§17.1.3).
     method: SmallVec<[u8; 16]>,
     to: D,
-    user: U,
+    /// While it may have to be told of something.
+    user: Option<U>,
     /// The earliest time for which the wheel holds this transaction.
     scheduled: Option<Instant>,
 }
@@ -155,7 +172,7 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
             Machine::NonInvite(NonInviteClient::new(now, self.timers, reliable))
         };
         let method = SmallVec::from_slice(method_of(&request));
-        let transaction = Transaction { machine, request, method, to, user, scheduled: None };
+        let transaction = Transaction { machine, request, method, to, user: Some(user), scheduled: None };
         place.insert(self.transactions.insert(transaction));
         self.schedule(id);
         true
@@ -253,11 +270,12 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
         out: &mut Vec<ClientOutput<U, D>>,
     ) {
         let Some(transaction) = self.get(id) else { return };
-        let (outputs, needs_request) = match &mut transaction.machine {
-            Machine::Invite(machine, _) => (machine.handle(now, input), machine.needs_request()),
-            Machine::NonInvite(machine) => (machine.handle(now, input), machine.needs_request()),
+        let outputs = match &mut transaction.machine {
+            Machine::Invite(machine, _) => machine.handle(now, input),
+            Machine::NonInvite(machine) => machine.handle(now, input),
         };
         let (to, mut terminated) = (transaction.to, false);
+        let user = || transaction.user.clone();
         for output in outputs {
             match output {
                 Output::Send => out.push(ClientOutput::Send(id, to, transaction.request.clone())),
@@ -265,9 +283,9 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
                     let ack = response.and_then(|response| follow_up::ack(&transaction.request, response));
                     out.extend(ack.map(|ack| ClientOutput::Send(id, to, ack)));
                 }
-                Output::Deliver => out.push(ClientOutput::Deliver(transaction.user.clone())),
-                Output::Timeout => out.push(ClientOutput::Timeout(transaction.user.clone())),
-                Output::Unreachable => out.push(ClientOutput::Unreachable(transaction.user.clone())),
+                Output::Deliver => out.extend(user().map(ClientOutput::Deliver)),
+                Output::Timeout => out.extend(user().map(ClientOutput::Timeout)),
+                Output::Unreachable => out.extend(user().map(ClientOutput::Unreachable)),
                 Output::Terminated => terminated = true,
             }
         }
@@ -275,8 +293,11 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
             self.remove(id);
             return;
         }
-        if !needs_request {
+        if !transaction.machine.needs_request() {
             transaction.request = Bytes::new();
+        }
+        if !transaction.machine.needs_user() {
+            transaction.user = None;
         }
         self.send_held_cancel(now, id, out);
         self.schedule(id);

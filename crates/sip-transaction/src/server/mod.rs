@@ -214,8 +214,8 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
     pub fn respond(&mut self, now: Instant, id: ServerId, reply: &Reply) -> bool {
         let Some(transaction) = self.get(id) else { return false };
         let outputs = transaction.machine.handle(now, Input::Respond(reply));
-        if reply.code.is_final() && !reply.code.is_success() {
-            // Nothing is left to cancel. After a 2xx neither, but its user must hear of nothing either way.
+        if reply.code.is_final() {
+            // Nothing is left to cancel (RFC 3261 §9.2), and the transaction outlives its user by half a minute.
             transaction.user = None;
         }
         self.schedule(id);
