@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -92,10 +93,21 @@ pub(crate) fn memory_bytes(root: u32) -> Result<u64> {
     let mut bytes = 0;
     for pid in family(root)? {
         let path = format!("/proc/{pid}/smaps_rollup");
-        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+        let text = match fs::read_to_string(&path) {
+            // A descendant that ended while we read holds nothing any more.
+            Err(error) if pid != root && is_gone(&error) => continue,
+            read => read.with_context(|| path.clone())?,
+        };
         bytes += parse_kilobytes(&text, "Pss").with_context(|| format!("{path} has no Pss"))?;
     }
     Ok(bytes)
+}
+
+/// Whether reading from `/proc` failed because the process ended: before its file was opened, or between that and
+/// reading it (`ESRCH`, which has no name in `std`).
+fn is_gone(error: &io::Error) -> bool {
+    const ESRCH: i32 = 3;
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }
 
 /// Processor time of the calling thread.
@@ -111,6 +123,8 @@ fn parse_schedstat(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -138,6 +152,20 @@ mod tests {
     fn this_process_is_its_own_family() {
         let me = std::process::id();
         assert!(family(me).unwrap().contains(&me));
+        // Other tests of this process start and end children meanwhile.
         assert!(memory_bytes(me).unwrap() > 100_000);
+    }
+
+    #[test]
+    fn a_process_that_ended_is_gone() {
+        // It lives until its standard input closes, which waiting for it does.
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let open = fs::File::open(format!("/proc/{}/smaps_rollup", child.id())).unwrap();
+        child.wait().unwrap();
+        let held = io::read_to_string(open).unwrap_err();
+        let never_opened = fs::read(format!("/proc/{}/smaps_rollup", child.id())).unwrap_err();
+        assert!(is_gone(&held), "{held}");
+        assert!(is_gone(&never_opened), "{never_opened}");
+        assert!(!is_gone(&fs::read("/proc").unwrap_err()));
     }
 }
