@@ -4,6 +4,7 @@ use std::fmt;
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use sip_message::Hex;
 
 /// An entity-tag. It is a `token` with one spelling, cannot be guessed (64 random bits), and never comes twice: a serial
 /// number follows that begins with the time at which the process began (RFC 3903 §6 step 6: different from any assigned
@@ -51,7 +52,7 @@ impl EntityTag {
 
 impl fmt::Display for EntityTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:x}", self.random, self.serial)
+        write!(f, "{}{:x}", Hex(self.random), self.serial)
     }
 }
 

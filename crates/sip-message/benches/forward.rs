@@ -1,7 +1,7 @@
 //! What a proxy does to an 880-octet INVITE: parse, the edit of RFC 3261 §16.6, serialise.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use sip_message::{Edit, HeaderName, Limits, ReplyBuilder, Request, StatusCode};
+use sip_message::{Edit, HeaderName, Hex, Limits, ReplyBuilder, Request, StatusCode};
 
 fn forward(criterion: &mut Criterion) {
     let bytes = bytes::Bytes::from_static(include_bytes!("invite.sip"));
@@ -20,7 +20,7 @@ fn forward(criterion: &mut Criterion) {
                 .push(HeaderName::RecordRoute, format_args!("<sip:0123456789abcdef0123@192.0.2.9:5060;lr>"))
                 .push(
                     HeaderName::Via,
-                    format_args!("SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{:016x}{:016x}", id, !id),
+                    format_args!("SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{}{}", Hex(id), Hex(!id)),
                 )
                 .finish()
         })

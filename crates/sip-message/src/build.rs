@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::chars::Span;
+use crate::header::Place;
 use crate::{HeaderName, Method, Request, StatusCode};
 
 /// A response ready to be sent: its code and its octets.
@@ -93,12 +94,12 @@ impl ReplyBuilder {
         let mut at = line.start;
         let mut edits: [Option<(Span, String)>; 2] = [None, None];
         if let Some(ip) = received {
-            edits[0] = Some(match via.param(octets, "received") {
-                Some((_, Some(value))) => (value, ip.to_string()),
+            edits[0] = Some(match via.received {
+                Some(Place { value: Some(value), .. }) => (value, ip.to_string()),
                 _ => (Span::empty_at(via.params.start), format!(";received={ip}")),
             });
         }
-        if let (Some(port), Some((name, value))) = (rport, via.param(octets, "rport")) {
+        if let (Some(port), Some(Place { name, value })) = (rport, via.rport) {
             let place = Span { start: name.end, end: value.map_or(name.end, |v| v.end) };
             edits[1] = Some((place, format!("={port}")));
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::chars::Span;
-use crate::header::value_spans;
+use crate::header::{Place, value_spans};
 use crate::index::Field;
 use crate::{HeaderName, Message, Request};
 
@@ -108,24 +108,29 @@ impl<'m> Edit<'m> {
 
     /// Sets `received` and `rport` of the top Via (RFC 3261 §18.2.1, RFC 3581 §4). `None` leaves it.
     pub fn received(&mut self, received: Option<IpAddr>, rport: Option<u16>) -> &mut Self {
-        let octets = self.message.bytes();
         let via = self.message.via_parts();
-        if let (Some(port), Some((name, value))) = (rport, via.param(octets, "rport")) {
+        if let (Some(port), Some(Place { name, value })) = (rport, via.rport) {
             let at = Span { start: name.end, end: value.map_or(name.end, |v| v.end) };
-            let text = self.write(format_args!("={port}"));
+            let text = self.put(|out| {
+                out.push('=');
+                push_number(out, port);
+            });
             self.change(at, text);
         }
         if let Some(ip) = received {
-            match via.param(octets, "received") {
+            match via.received {
                 // Whatever stands there was not put there by us.
-                Some((_, Some(value))) => {
-                    let text = self.write(format_args!("{ip}"));
+                Some(Place { value: Some(value), .. }) => {
+                    let text = self.put(|out| push_ip(out, ip));
                     self.change(value, text);
                 }
                 _ => {
                     // Right after sent-by and its port, or the first parameter's place: where parameters begin.
                     let at = via.params.start;
-                    let text = self.write(format_args!(";received={ip}"));
+                    let text = self.put(|out| {
+                        out.push_str(";received=");
+                        push_ip(out, ip);
+                    });
                     self.change(Span::empty_at(at), text);
                 }
             }
@@ -163,11 +168,11 @@ impl<'m> Edit<'m> {
     }
 
     fn fields(&self, name: HeaderName) -> impl Iterator<Item = &'m Field> + use<'m> {
-        self.message.raw_fields().iter().filter(move |f| f.name == name)
+        self.message.fields_of(name)
     }
 
     fn first(&self, name: HeaderName) -> Option<&'m Field> {
-        self.fields(name).next()
+        self.message.first_field(name)
     }
 
     fn change(&mut self, at: Span, text: Span) -> &mut Self {
@@ -236,26 +241,46 @@ impl<'m> Edit<'m> {
         Span::new(start, self.scratch.len())
     }
 
-    fn write(&mut self, text: Arguments<'_>) -> Span {
-        write_value(&mut self.scratch, text)
+    /// A value at the end of the scratch; a line end in it would forge a header field, so it becomes a space.
+    fn write(&mut self, value: Arguments<'_>) -> Span {
+        let text = self.put(|out| match value.as_str() {
+            Some(text) => out.push_str(text),
+            // Writing to a String cannot fail but by the formatted value's own error: then what it wrote so far stands.
+            None => drop(out.write_fmt(value)),
+        });
+        let written = text.within(&self.scratch);
+        if memchr::memchr2(b'\r', b'\n', written.as_bytes()).is_none() {
+            return text;
+        }
+        let without = written.replace(['\r', '\n'], " ");
+        self.scratch.truncate(text.start as usize);
+        self.put(|out| out.push_str(&without))
+    }
+
+    fn put(&mut self, write: impl FnOnce(&mut String)) -> Span {
+        let start = self.scratch.len();
+        write(&mut self.scratch);
+        Span::new(start, self.scratch.len())
     }
 }
 
-/// Writes a value at the end of `out`; a line end in it would forge a header field, so it becomes a space.
-pub(crate) fn write_value(out: &mut String, value: Arguments<'_>) -> Span {
-    let start = out.len();
-    match value.as_str() {
-        Some(text) => out.push_str(text),
-        // Writing to a String cannot fail but by the formatted value's own error: then what it wrote so far stands.
-        None => drop(out.write_fmt(value)),
+fn push_number(out: &mut String, number: impl itoa::Integer) {
+    out.push_str(itoa::Buffer::new().format(number));
+}
+
+fn push_ip(out: &mut String, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, rest @ ..] = ip.octets();
+            push_number(out, first);
+            for octet in rest {
+                out.push('.');
+                push_number(out, octet);
+            }
+        }
+        // Writing to a String cannot fail.
+        IpAddr::V6(ip) => drop(write!(out, "{ip}")),
     }
-    let written = out.get(start..).unwrap_or("");
-    if memchr::memchr2(b'\r', b'\n', written.as_bytes()).is_some() {
-        let without = written.replace(['\r', '\n'], " ");
-        out.truncate(start);
-        out.push_str(&without);
-    }
-    Span::new(start, out.len())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::chars::{self, Span};
+use crate::chars::{self, Cursor, Span};
 use crate::{HeaderName, Limits, ParseError, StatusCode};
 
 /// One header field line, with its folds.
@@ -40,6 +40,8 @@ pub(crate) type Fields = SmallVec<[Field; 24]>;
 pub(crate) struct Index {
     pub(crate) start_line: Span,
     pub(crate) fields: Fields,
+    /// Where the first line of each name is.
+    firsts: Firsts,
     /// The first octet after the empty line.
     pub(crate) body: usize,
     /// The first fault that was found; the rest was still indexed as far as possible.
@@ -50,8 +52,13 @@ impl Index {
     /// Indexes a message. Line ends are CRLF or LF; a line that begins with white space continues the one before
     /// (§7.3.1).
     pub(crate) fn of(octets: &[u8], limits: &Limits) -> Self {
-        let mut index =
-            Self { start_line: Span::default(), fields: Fields::new(), body: octets.len(), fault: None };
+        let mut index = Self {
+            start_line: Span::default(),
+            fields: Fields::new(),
+            firsts: Firsts::default(),
+            body: octets.len(),
+            fault: None,
+        };
         let Some(line_end) = memchr::memchr(b'\n', octets) else {
             index.fault("", "a line end after the start line");
             return index;
@@ -78,35 +85,31 @@ impl Index {
     }
 
     fn field(&mut self, octets: &[u8], start: usize, line_end: usize, limits: &Limits) {
-        if self.fields.len() >= limits.header_fields_max {
+        if self.fields.len() >= limits.header_fields_max.min(Firsts::PLACES_MAX) {
             return self.fault("", "at most header_fields_max header fields");
         }
         if line_end - start > limits.header_field_bytes_max {
             return self.fault("", "header fields of at most header_field_bytes_max octets");
         }
-        let line = octets.get(start..line_end).unwrap_or(&[]);
+        let mut line = Cursor::new(octets, start, line_end);
         // HCOLON = *( SP / HTAB ) ":" SWS (§25.1).
-        let colon = line.iter().position(|&b| b == b':').unwrap_or(line.len());
-        let written = line.get(..colon).unwrap_or(&[]);
-        let name_octets = chars::trim_end(written);
-        let name = HeaderName::from_bytes(name_octets);
-        let is_name = name != HeaderName::Other || chars::is_token(name_octets);
-        let Ok(name_bytes) = u16::try_from(name_octets.len()) else {
-            return self.fault("", "a header field name");
-        };
-        if !is_name || colon == line.len() || written.contains(&b'\n') {
-            return self.fault("", "a name and a colon in every header field");
+        let written = line.take(chars::TOKEN);
+        while line.peek().is_some_and(|b| matches!(b, b' ' | b'\t')) {
+            line.at += 1;
         }
-        let raw = line.get(colon + 1..).unwrap_or(&[]);
-        let trimmed_end = chars::trim_end(raw).len();
-        let lead = trimmed_end - chars::trim(raw).len();
-        let value = start + colon + 1;
+        let (Ok(name_bytes @ 1..), true) = (u16::try_from(written.len()), line.eat(b':')) else {
+            return self.fault("", "a name and a colon in every header field");
+        };
+        let name = HeaderName::from_bytes(written.octets(octets));
+        line.skip_lws();
+        let value_end = line.at + chars::trim_end(line.rest()).len();
+        self.firsts.note(name, self.fields.len());
         self.fields.push(Field {
             name,
             name_bytes,
             start: chars::offset(start),
-            value_start: chars::offset(value + lead),
-            value_end: chars::offset(value + trimmed_end),
+            value_start: chars::offset(line.at),
+            value_end: chars::offset(value_end),
             end: chars::offset(line_end + 1),
         });
     }
@@ -119,15 +122,35 @@ impl Index {
         self.fault.get_or_insert(ParseError { header: "", what, code });
     }
 
+    /// The first line of a name.
+    #[inline]
     pub(crate) fn first(&self, name: HeaderName) -> Option<&Field> {
-        self.fields.iter().find(|f| f.name == name)
+        self.fields.get(self.firsts.of(name)?)
+    }
+
+    /// All lines of a name.
+    #[inline]
+    pub(crate) fn lines(&self, name: HeaderName) -> impl Iterator<Item = &Field> + Clone {
+        self.beginning_with(name).iter().filter(move |f| f.name == name)
+    }
+
+    /// All lines from the first of a name on; none if there is no such line.
+    #[inline]
+    pub(crate) fn beginning_with(&self, name: HeaderName) -> &[Field] {
+        self.firsts.of(name).and_then(|first| self.fields.get(first..)).unwrap_or(&[])
+    }
+
+    /// Whether there is more than one line of a name.
+    #[inline]
+    pub(crate) fn is_repeated(&self, name: HeaderName) -> bool {
+        self.firsts.is_repeated(name)
     }
 
     /// Content-Length: `None` without the header field, the error if it is no number or said twice differently (a second
     /// value would let two elements frame one stream differently).
     pub(crate) fn content_length(&self, octets: &[u8]) -> Option<Result<usize, ParseError>> {
         let mut length = None;
-        for field in self.fields.iter().filter(|f| f.name == HeaderName::ContentLength) {
+        for field in self.lines(HeaderName::ContentLength) {
             let found = chars::digits(field.value().octets(octets)).and_then(|n| usize::try_from(n).ok());
             match (found, length) {
                 (Some(n), None) => length = Some(n),
@@ -136,6 +159,44 @@ impl Index {
             }
         }
         length.map(Ok)
+    }
+}
+
+/// The first line of each name, so that a name is found, or known to be absent, without a search.
+#[derive(Clone, Debug)]
+struct Firsts {
+    /// By name, one more than the line's place among all; 0: none.
+    places: [u16; HeaderName::COUNT],
+    /// By name, a bit: there are further lines.
+    repeated: u64,
+}
+
+impl Default for Firsts {
+    fn default() -> Self {
+        Self { places: [0; HeaderName::COUNT], repeated: 0 }
+    }
+}
+
+impl Firsts {
+    const PLACES_MAX: usize = u16::MAX as usize - 1;
+
+    fn note(&mut self, name: HeaderName, place: usize) {
+        let Some(first) = self.places.get_mut(name as usize) else { return };
+        if *first == 0 {
+            *first = u16::try_from(place + 1).unwrap_or(u16::MAX);
+        } else {
+            self.repeated |= 1 << name as u32;
+        }
+    }
+
+    #[inline]
+    fn of(&self, name: HeaderName) -> Option<usize> {
+        usize::from(*self.places.get(name as usize)?).checked_sub(1)
+    }
+
+    #[inline]
+    fn is_repeated(&self, name: HeaderName) -> bool {
+        self.repeated & 1 << name as u32 != 0
     }
 }
 

@@ -8,6 +8,7 @@ mod edit;
 mod error;
 mod frame;
 mod header;
+mod hex;
 mod index;
 mod limits;
 mod message;
@@ -24,6 +25,7 @@ pub use frame::{Framed, StreamFramer};
 pub use header::{
     AuthParams, CSeq, ContactList, EventType, HeaderName, NameAddr, Params, SubscriptionState, Values, Via,
 };
+pub use hex::Hex;
 pub use limits::Limits;
 pub use message::{HeaderField, Message, Request, Response};
 pub use method::Method;

@@ -5,7 +5,7 @@
 pub struct Limits {
     /// Octets of a whole message; beyond it 513 (datagram) or a closed connection (stream). Default 65,535.
     pub message_bytes_max: usize,
-    /// Header field lines; beyond it 400. Default 256.
+    /// Header field lines, up to 65,534; beyond it 400. Default 256.
     pub header_fields_max: usize,
     /// Octets of one header field line with its folds; beyond it 400. Default 16,384.
     pub header_field_bytes_max: usize,

@@ -179,9 +179,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// The value of a header field that must be there once (RFC 4475 §3.3.8).
     fn single(&mut self, name: HeaderName) -> Option<Span> {
-        let mut found = self.index.fields.iter().filter(|f| f.name == name).map(Field::value);
-        let (first, second) = (found.next(), found.next());
-        if first.is_none() || second.is_some() {
+        let first = self.index.first(name).map(Field::value);
+        if first.is_none() || self.index.is_repeated(name) {
             self.answerable &= first.is_some();
             self.index.fault(name.as_str(), "the header field, once");
         }
@@ -229,12 +228,10 @@ impl Reader<'_> {
 
     /// §20.22: 0 to 255. It may be absent (RFC 2543); said twice it is ambiguous.
     fn max_forwards(&mut self) {
-        let mut fields = self.index.fields.iter().filter(|f| f.name == HeaderName::MaxForwards);
-        let (first, second) = (fields.next(), fields.next());
-        let valid = match (first, second) {
-            (None, _) => true,
-            (Some(field), None) => chars::digits(field.value().octets(self.octets)).is_some_and(|n| n <= 255),
-            _ => false,
+        let valid = match self.index.first(HeaderName::MaxForwards) {
+            None => true,
+            Some(_) if self.index.is_repeated(HeaderName::MaxForwards) => false,
+            Some(field) => chars::digits(field.value().octets(self.octets)).is_some_and(|n| n <= 255),
         };
         if !valid {
             self.index.fault("Max-Forwards", "one number from 0 to 255");
@@ -274,7 +271,7 @@ impl Message {
 
     /// The values of every line of a name, each trimmed and whole.
     pub fn lines(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        self.index.fields.iter().filter(move |f| f.name == name).map(|f| f.value().octets(&self.bytes))
+        self.index.lines(name).map(|f| f.value().octets(&self.bytes))
     }
 
     /// The value of the first line of a name as text; `None` also if it is not UTF-8.
@@ -284,7 +281,7 @@ impl Message {
 
     /// How many header field lines of a name there are.
     pub fn count(&self, name: HeaderName) -> usize {
-        self.index.fields.iter().filter(|f| f.name == name).count()
+        self.index.lines(name).count()
     }
 
     /// The values of every line of a header field that we keep no name for, by its name in any case.
@@ -298,7 +295,7 @@ impl Message {
 
     /// The comma-separated values over all lines of a header field that is a list (Via, Route, Contact, Require, …).
     pub fn values(&self, name: HeaderName) -> Values<'_> {
-        Values::new(&self.bytes, &self.index.fields, name)
+        Values::new(&self.bytes, self.index.beginning_with(name), name)
     }
 
     /// Whether a list of tokens (Require, Supported, Allow, …) holds one, compared without case.
@@ -360,6 +357,14 @@ impl Message {
             (1, true) => Ok(ContactList::Star),
             _ => Err(ParseError::bad_request("Contact", "`*` alone, or contacts")),
         }
+    }
+
+    pub(crate) fn first_field(&self, name: HeaderName) -> Option<&Field> {
+        self.index.first(name)
+    }
+
+    pub(crate) fn fields_of(&self, name: HeaderName) -> impl Iterator<Item = &Field> + Clone {
+        self.index.lines(name)
     }
 
     pub(crate) fn raw_fields(&self) -> &[Field] {

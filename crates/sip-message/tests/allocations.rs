@@ -1,6 +1,6 @@
 //! A forwarded request costs two allocations at most: the text of the edits, and the message that leaves.
 
-use sip_message::{Edit, HeaderName, Limits, Request};
+use sip_message::{Edit, HeaderName, Hex, Limits, Request};
 
 #[test]
 fn parse_edit_and_write_an_invite() {
@@ -19,7 +19,7 @@ fn parse_edit_and_write_an_invite() {
             .push(HeaderName::RecordRoute, format_args!("<sip:0123456789abcdef0123@192.0.2.9:5060;lr>"))
             .push(
                 HeaderName::Via,
-                format_args!("SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{:016x}{:016x}", 1, 2),
+                format_args!("SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK{}{}", Hex(1), Hex(2)),
             )
             .finish();
         assert!(written.len() > 880);

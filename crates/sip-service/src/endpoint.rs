@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::Rng;
-use sip_message::{Framed, Malformed, Reply, ReplyBuilder, Request, Response, StatusCode};
+use sip_message::{Framed, Hex, Malformed, Reply, ReplyBuilder, Request, Response, StatusCode};
 use sip_transaction::{
     Branch, ClientId, ClientOutput, ClientTransactions, ServerId, ServerMatch, ServerOutput,
     ServerTransactions, Timers, Wheel, stripe_of,
@@ -398,7 +398,7 @@ impl Endpoint {
 }
 
 fn new_tag() -> String {
-    format!("{:016x}", rand::rng().next_u64())
+    Hex(rand::rng().next_u64()).to_string()
 }
 
 /// The code's phrase with what was wrong, as RFC 3261 §21.4.1 suggests.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rand::Rng;
-use sip_message::{Aor, Reply, ReplyBuilder, Request, StatusCode, Transport};
+use sip_message::{Aor, Hex, Reply, ReplyBuilder, Request, StatusCode, Transport};
 use sip_transaction::ServerId;
 
 use crate::{Connection, Endpoint, Flow};
@@ -130,7 +130,7 @@ impl ServerTransaction {
 
     /// The tag of our responses to this request (§19.3); the same in all of them.
     pub fn to_tag(&self) -> String {
-        format!("{:016x}", self.inner.to_tag)
+        Hex(self.inner.to_tag).to_string()
     }
 
     /// Begins a response.
@@ -265,7 +265,7 @@ impl ReplyPath {
     pub(crate) fn of(request: &Request, source: &Flow) -> Self {
         let via = request.via();
         let sent_by_port = via.port.unwrap_or(source.transport.default_port());
-        let is_back = source.transport.is_reliable() || via.params.value("rport").is_some();
+        let is_back = source.transport.is_reliable() || via.asks_rport();
         let remote = if is_back { source.remote } else { SocketAddr::new(source.remote.ip(), sent_by_port) };
         Self { flow: Flow { remote, ..*source }, sent_by_port }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sip_message::Hex;
+
 const COOKIE: &str = "z9hG4bK";
 
 /// Names a client transaction of ours: 64 random bits that stand in its branch. CANCEL and the ACK for a non-2xx
@@ -40,7 +42,7 @@ impl Branch {
 
 impl fmt::Display for Branch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{COOKIE}{:016x}{:016x}", self.id.0, self.loop_hash)
+        write!(f, "{COOKIE}{}{}", Hex(self.id.0), Hex(self.loop_hash))
     }
 }
 

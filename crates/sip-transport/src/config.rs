@@ -100,7 +100,7 @@ pub struct Config {
     pub udp_queue_datagrams_max: usize,
     /// Octets of one message; beyond it 513 (RFC 3261 §21.5.7), and on a stream the connection is closed. Default 65,535.
     pub message_bytes_max: usize,
-    /// Header field lines of one message; beyond it 400. Default 256.
+    /// Header field lines of one message, 65,534 at most; beyond it 400. Default 256.
     pub header_fields_max: usize,
     /// Octets of one header field line with its folds; beyond it 400. Default 16,384.
     pub header_field_bytes_max: usize,

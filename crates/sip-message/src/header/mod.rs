@@ -24,5 +24,6 @@ pub use via::Via;
 
 pub(crate) use cseq::CSeqParts;
 pub(crate) use name_addr::NameAddrParts;
+pub(crate) use params::Place;
 pub(crate) use values::{split_value, value_spans};
 pub(crate) use via::ViaParts;

@@ -13,6 +13,9 @@ macro_rules! names {
         }
 
         impl HeaderName {
+            /// How many there are, `Other` included.
+            pub(crate) const COUNT: usize = Self::ALL.len() + 1;
+
             const ALL: &[(HeaderName, &'static str)] = &[$((HeaderName::$variant, $text),)*];
 
             /// The spelling that we write: `Call-ID`, `SIP-ETag`; empty for `Other`.
@@ -80,6 +83,9 @@ names! {
     Warning "Warning",
     WwwAuthenticate "WWW-Authenticate",
 }
+
+/// A set of names is the bits of a `u64`.
+const _: () = assert!(HeaderName::COUNT <= 64);
 
 /// The longest name, `Proxy-Authorization`, and one.
 const LENGTHS: usize = 20;

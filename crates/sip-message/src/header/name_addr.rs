@@ -1,6 +1,6 @@
 //! `name-addr` and `addr-spec` with header parameters (RFC 3261 §20.10, §25.1, RFC 8217).
 
-use super::params::{self, Params};
+use super::params::{self, Params, Place};
 use crate::chars::{self, Cursor, Span};
 use crate::{ParseError, Uri};
 
@@ -13,6 +13,7 @@ pub struct NameAddr<'a> {
     pub uri_text: &'a str,
     /// The parameters after it.
     pub params: Params<'a>,
+    tag: Option<&'a str>,
 }
 
 /// Where its parts are.
@@ -21,6 +22,8 @@ pub(crate) struct NameAddrParts {
     display: Span,
     uri: Span,
     params: Span,
+    /// Found as the parameters pass.
+    tag: Option<Place>,
 }
 
 impl NameAddrParts {
@@ -55,6 +58,7 @@ impl NameAddrParts {
             display: self.display.text(octets),
             uri_text: self.uri.text(octets),
             params: Params(self.params.text(octets)),
+            tag: self.tag.map(|tag| tag.text(octets)),
         }
     }
 }
@@ -72,14 +76,15 @@ fn bracketed(cursor: &mut Cursor<'_>, display: Span) -> Result<NameAddrParts, &'
     if !cursor.eat(b'<') {
         return Err("a URI in angle brackets");
     }
-    let length = memchr::memchr(b'>', cursor.rest()).ok_or("a closing angle bracket")?;
-    let uri = Span::new(cursor.at, cursor.at + length);
-    let text = uri.octets(cursor.rest_of(Span::new(0, cursor.end())));
-    if text.is_empty() || text.iter().any(|&b| chars::is_lws(b) || b == b'<' || b == b'"') {
+    let ends = |b: u8| matches!(b, b'>' | b'<' | b'"') || chars::is_lws(b);
+    let rest = cursor.rest();
+    let length = rest.iter().position(|&b| ends(b)).ok_or("a closing angle bracket")?;
+    if length == 0 || rest.get(length) != Some(&b'>') {
         return Err("a URI without white space in the angle brackets");
     }
+    let uri = Span::new(cursor.at, cursor.at + length);
     cursor.at += length + 1;
-    Ok(NameAddrParts { display, uri, params: params::check(cursor)? })
+    params_after(cursor, display, uri)
 }
 
 fn bare(cursor: &mut Cursor<'_>) -> Result<NameAddrParts, &'static str> {
@@ -93,7 +98,17 @@ fn bare(cursor: &mut Cursor<'_>) -> Result<NameAddrParts, &'static str> {
         return Err("a URI, in angle brackets if it has a comma, a question mark or a semicolon");
     }
     cursor.at += length;
-    Ok(NameAddrParts { display: Span::new(start, start), uri, params: params::check(cursor)? })
+    params_after(cursor, Span::new(start, start), uri)
+}
+
+fn params_after(cursor: &mut Cursor<'_>, display: Span, uri: Span) -> Result<NameAddrParts, &'static str> {
+    let mut tag = None;
+    let params = params::each(cursor, |name, place| {
+        if name.eq_ignore_ascii_case(b"tag") {
+            tag.get_or_insert(place);
+        }
+    })?;
+    Ok(NameAddrParts { display, uri, params, tag })
 }
 
 impl<'a> NameAddr<'a> {
@@ -117,7 +132,7 @@ impl<'a> NameAddr<'a> {
 
     /// The `tag` parameter.
     pub fn tag(&self) -> Option<&'a str> {
-        self.params.value("tag")
+        self.tag
     }
 }
 

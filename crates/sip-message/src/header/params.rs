@@ -18,8 +18,8 @@ impl<'a> Params<'a> {
         let text = self.0;
         let mut cursor = Cursor::new(text.as_bytes(), 0, text.len());
         std::iter::from_fn(move || {
-            let (name, value) = one(&mut cursor)?.ok()?;
-            Some((name.within(text), value.map(|value| value.within(text))))
+            let place = one(&mut cursor)?.ok()?;
+            Some((place.name.within(text), place.value.map(|value| value.within(text))))
         })
     }
 
@@ -29,11 +29,8 @@ impl<'a> Params<'a> {
     }
 }
 
-/// A parameter by spans; `None` at the end, `Err` at what is none.
-type Parameter = Result<(Span, Option<Span>), &'static str>;
-
-/// Reads `*( SEMI name [ EQUAL value ] )` one at a time.
-pub(super) fn one(cursor: &mut Cursor<'_>) -> Option<Parameter> {
+/// Reads `*( SEMI name [ EQUAL value ] )` one at a time: `None` at the end, `Err` at what is no parameter.
+fn one(cursor: &mut Cursor<'_>) -> Option<Result<Place, &'static str>> {
     cursor.skip_lws();
     if cursor.is_at_end() {
         return None;
@@ -41,7 +38,7 @@ pub(super) fn one(cursor: &mut Cursor<'_>) -> Option<Parameter> {
     Some(read(cursor))
 }
 
-fn read(cursor: &mut Cursor<'_>) -> Parameter {
+fn read(cursor: &mut Cursor<'_>) -> Result<Place, &'static str> {
     if !cursor.eat(b';') {
         return Err("a semicolon between parameters");
     }
@@ -54,7 +51,7 @@ fn read(cursor: &mut Cursor<'_>) -> Parameter {
     cursor.skip_lws();
     if !cursor.eat(b'=') {
         cursor.at = end;
-        return Ok((name, None));
+        return Ok(Place { name, value: None });
     }
     cursor.skip_lws();
     let value = if cursor.peek() == Some(b'"') {
@@ -62,26 +59,38 @@ fn read(cursor: &mut Cursor<'_>) -> Parameter {
     } else {
         cursor.take(chars::PARAM_VALUE)
     };
-    Ok((name, Some(value)))
+    Ok(Place { name, value: Some(value) })
+}
+
+/// One parameter by spans: its name, and its value if it has one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) name: Span,
+    pub(crate) value: Option<Span>,
+}
+
+impl Place {
+    /// The value; empty if there is none.
+    pub(crate) fn text(self, octets: &[u8]) -> &str {
+        self.value.unwrap_or_default().text(octets)
+    }
 }
 
 /// Checks that what is left is parameters, and gives their span from the first `;`.
 pub(super) fn check(cursor: &mut Cursor<'_>) -> Result<Span, &'static str> {
+    each(cursor, |_, _| {})
+}
+
+/// As [`check`]; and shows each parameter as it passes: the octets of its name, and where it is.
+pub(super) fn each(
+    cursor: &mut Cursor<'_>,
+    mut show: impl FnMut(&[u8], Place),
+) -> Result<Span, &'static str> {
     cursor.skip_lws();
     let start = cursor.at;
     while let Some(parameter) = one(cursor) {
-        parameter?;
+        let place = parameter?;
+        show(cursor.rest_of(place.name), place);
     }
     Ok(Span::new(start, cursor.end()))
-}
-
-/// The span of the value of a parameter within text that was checked, and where the name ends.
-pub(crate) fn find(text: &[u8], params: Span, name: &str) -> Option<(Span, Option<Span>)> {
-    let mut cursor = Cursor::new(text, params.start as usize, params.end as usize);
-    while let Some(Ok((found, value))) = one(&mut cursor) {
-        if found.octets(text).eq_ignore_ascii_case(name.as_bytes()) {
-            return Some((found, value));
-        }
-    }
-    None
 }

@@ -66,6 +66,8 @@ pub(crate) fn value_spans(octets: &[u8], line: Span) -> impl Iterator<Item = Spa
 
 /// Where the first comma outside quotes and angle brackets is.
 fn comma(text: &[u8]) -> Option<usize> {
+    // Most lines hold one value.
+    memchr::memchr(b',', text)?;
     let mut at = 0;
     let mut in_brackets = false;
     while let Some(&b) = text.get(at) {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::params::{self, Params};
+use super::params::{self, Params, Place};
 use crate::chars::{self, Cursor, Span};
 use crate::uri::{host_ip, split};
 use crate::{ParseError, Transport};
@@ -18,6 +18,8 @@ pub struct Via<'a> {
     pub port: Option<u16>,
     /// The parameters.
     pub params: Params<'a>,
+    branch: &'a str,
+    asks_rport: bool,
 }
 
 /// Where the parts of a Via value are.
@@ -27,6 +29,10 @@ pub(crate) struct ViaParts {
     pub(crate) host: Span,
     pub(crate) port: Option<u16>,
     pub(crate) params: Span,
+    /// The parameters that every request is asked for, found as they pass.
+    branch: Option<Place>,
+    pub(crate) rport: Option<Place>,
+    pub(crate) received: Option<Place>,
 }
 
 impl ViaParts {
@@ -50,8 +56,18 @@ impl ViaParts {
         } else {
             cursor.at = end;
         }
-        let parts = Self { protocol, host, port, params: Span::new(cursor.end(), cursor.end()) };
-        match params::check(&mut cursor) {
+        let end = Span::new(cursor.end(), cursor.end());
+        let mut parts = Self { protocol, host, port, params: end, ..Self::default() };
+        let params = params::each(&mut cursor, |name, place| {
+            let known = match name.len() {
+                5 if name.eq_ignore_ascii_case(b"rport") => &mut parts.rport,
+                6 if name.eq_ignore_ascii_case(b"branch") => &mut parts.branch,
+                8 if name.eq_ignore_ascii_case(b"received") => &mut parts.received,
+                _ => return,
+            };
+            known.get_or_insert(place);
+        });
+        match params {
             Ok(params) if is_sip_2 => Ok(Self { params, ..parts }),
             Ok(params) => Err((PROTOCOL, Some(Self { params, ..parts }))),
             Err(what) => Err((what, Some(parts))),
@@ -64,12 +80,9 @@ impl ViaParts {
             host: self.host.text(octets),
             port: self.port,
             params: Params(self.params.text(octets)),
+            branch: self.branch.map_or("", |branch| branch.text(octets)),
+            asks_rport: self.rport.is_some(),
         }
-    }
-
-    /// The parameter `name`: the span of its name, and of its value if it has one.
-    pub(crate) fn param(&self, octets: &[u8], name: &str) -> Option<(Span, Option<Span>)> {
-        params::find(octets, self.params, name)
     }
 }
 
@@ -117,7 +130,12 @@ impl<'a> Via<'a> {
 
     /// The branch, or `""`.
     pub fn branch(&self) -> &'a str {
-        self.params.value("branch").unwrap_or("")
+        self.branch
+    }
+
+    /// Whether `rport` stands there: the sender wants the response at the port that it sent from (RFC 3581 §3).
+    pub fn asks_rport(&self) -> bool {
+        self.asks_rport
     }
 
     /// Whether the branch begins with the magic cookie `z9hG4bK` (§8.1.1.7; tokens have no case) and has more.
@@ -134,7 +152,7 @@ impl<'a> Via<'a> {
     /// asked for (RFC 3581 §4); `rport` is filled if it stands there, whatever a client wrote into it.
     pub fn received_for(&self, source: SocketAddr) -> (Option<IpAddr>, Option<u16>) {
         let ip = source.ip().to_canonical();
-        let asked = self.params.value("rport").is_some();
+        let asked = self.asks_rport;
         let same = host_ip(self.host).is_some_and(|host| host.to_canonical() == ip);
         let received = (asked || !same).then_some(ip);
         (received, asked.then_some(source.port()))

@@ -128,16 +128,15 @@ pub(crate) fn host(cursor: &mut Cursor<'_>) -> Result<Span, &'static str> {
         }
         return Ok(Span::new(start, cursor.at));
     }
-    let span = cursor.take(chars::HOST);
-    let name = cursor.rest_of(span);
     let mut before = b'.';
-    for &b in name {
+    while let Some(b) = cursor.peek().filter(|&b| chars::is(chars::HOST, b)) {
         if before == b'.' && matches!(b, b'.' | b'-') {
             return Err("a host name without empty labels");
         }
         before = b;
+        cursor.at += 1;
     }
-    if span.is_empty() { Err("a host") } else { Ok(span) }
+    if cursor.at == start { Err("a host") } else { Ok(Span::new(start, cursor.at)) }
 }
 
 /// `1*DIGIT`, up to 65535.
