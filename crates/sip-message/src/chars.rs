@@ -106,6 +106,21 @@ pub(crate) fn trim_end(mut octets: &[u8]) -> &[u8] {
     octets
 }
 
+/// Without spaces and tabs at the end.
+#[inline]
+pub(crate) fn trim_blanks_end(mut octets: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = octets {
+        octets = rest;
+    }
+    octets
+}
+
+/// Whether octets are this text in any case. Nearly always they are as the text is.
+#[inline]
+pub(crate) fn is_text(octets: &[u8], text: &[u8]) -> bool {
+    octets == text || octets.eq_ignore_ascii_case(text)
+}
+
 /// The value of `1*DIGIT`; `None` if it is something else. Beyond 2^32-1: `Some(u64::MAX)` at the latest, never wrapped.
 pub(crate) fn digits(octets: &[u8]) -> Option<u64> {
     if octets.is_empty() {
@@ -134,9 +149,8 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// Messages are shorter than 2^32 octets ([`crate::Limits`] is checked against that), so nothing is cut here.
     #[inline]
-    pub(crate) fn new(start: usize, end: usize) -> Self {
+    pub(crate) const fn new(start: usize, end: usize) -> Self {
         Self { start: offset(start), end: offset(end) }
     }
 
@@ -173,10 +187,13 @@ impl Span {
     }
 }
 
+/// Longer messages are refused, whatever the limits are.
+pub(crate) const OFFSET_MAX: usize = u32::MAX as usize;
+
 /// An offset as it is stored.
 #[inline]
-pub(crate) fn offset(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
+pub(crate) const fn offset(at: usize) -> u32 {
+    at as u32
 }
 
 /// A reading position in octets, up to an end.

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::chars::{self, Cursor, Span};
+use crate::header::read_name;
 use crate::{HeaderName, Limits, ParseError, StatusCode};
 
 /// One header field line, with its folds.
@@ -64,6 +65,7 @@ impl Index {
             return index;
         };
         index.start_line = Span::new(0, without_cr(octets, line_end));
+        let fields_max = limits.header_fields_max.min(Firsts::PLACES_MAX);
         let mut at = line_end + 1;
         loop {
             let Some(mut end) = next_line_end(octets, at) else {
@@ -71,7 +73,7 @@ impl Index {
                 index.fault("", "an empty line after the header fields");
                 return index;
             };
-            if without_cr(octets, end) == at {
+            if end <= at + 1 && without_cr(octets, end) == at {
                 index.body = end + 1;
                 return index;
             }
@@ -79,36 +81,34 @@ impl Index {
                 let Some(next) = next_line_end(octets, end + 1) else { break };
                 end = next;
             }
-            index.field(octets, at, end, limits);
+            if index.fields.len() >= fields_max {
+                index.fault("", "at most header_fields_max header fields");
+            } else if end - at > limits.header_field_bytes_max {
+                index.fault("", "header fields of at most header_field_bytes_max octets");
+            } else {
+                index.field(octets, at, end);
+            }
             at = end + 1;
         }
     }
 
-    fn field(&mut self, octets: &[u8], start: usize, line_end: usize, limits: &Limits) {
-        if self.fields.len() >= limits.header_fields_max.min(Firsts::PLACES_MAX) {
-            return self.fault("", "at most header_fields_max header fields");
-        }
-        if line_end - start > limits.header_field_bytes_max {
-            return self.fault("", "header fields of at most header_field_bytes_max octets");
-        }
-        let mut line = Cursor::new(octets, start, line_end);
-        // HCOLON = *( SP / HTAB ) ":" SWS (§25.1).
-        let written = line.take(chars::TOKEN);
-        while line.peek().is_some_and(|b| matches!(b, b' ' | b'\t')) {
-            line.at += 1;
-        }
-        let (Ok(name_bytes @ 1..), true) = (u16::try_from(written.len()), line.eat(b':')) else {
+    #[inline]
+    fn field(&mut self, octets: &[u8], start: usize, line_end: usize) {
+        let Some((name, name_bytes, colon)) = read_name(octets, start, line_end) else {
             return self.fault("", "a name and a colon in every header field");
         };
-        let name = HeaderName::from_bytes(written.octets(octets));
-        line.skip_lws();
-        let value_end = line.at + chars::trim_end(line.rest()).len();
+        let Ok(name_bytes) = u16::try_from(name_bytes) else {
+            return self.fault("", "names of at most 65,535 octets");
+        };
+        let mut value = Cursor::new(octets, start + colon + 1, line_end);
+        value.skip_lws();
+        let value_end = value.at + chars::trim_end(value.rest()).len();
         self.firsts.note(name, self.fields.len());
         self.fields.push(Field {
             name,
             name_bytes,
             start: chars::offset(start),
-            value_start: chars::offset(line.at),
+            value_start: chars::offset(value.at),
             value_end: chars::offset(value_end),
             end: chars::offset(line_end + 1),
         });

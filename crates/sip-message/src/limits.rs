@@ -3,7 +3,7 @@
 /// Bounds on one message. Reached: the message is refused with the status named, and nothing else is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Octets of a whole message; beyond it 513 (datagram) or a closed connection (stream). Default 65,535.
+    /// Octets of a whole message; beyond it 513 (datagram) or a closed connection (stream). Default 65,535, 4,294,967,295 at most.
     pub message_bytes_max: usize,
     /// Header field lines, up to 65,534; beyond it 400. Default 256.
     pub header_fields_max: usize,

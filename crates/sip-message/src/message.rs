@@ -65,7 +65,7 @@ impl Read {
     /// Reads a whole message. Without Content-Length the body is all that follows, as of a datagram (§18.3).
     pub(crate) fn message(bytes: Bytes, limits: &Limits) -> Self {
         let mut index = Index::of(&bytes, limits);
-        if bytes.len() > limits.message_bytes_max {
+        if bytes.len() > limits.message_bytes_max.min(chars::OFFSET_MAX) {
             index.fault_with(StatusCode::MESSAGE_TOO_LARGE, "a message of at most message_bytes_max octets");
         }
         let start = StartLine::read(&bytes, &mut index);
@@ -115,7 +115,7 @@ impl StartLine {
             index.fault("", "a method, a URI and a version in the start line, single spaces between");
         }
         match line.get(last + 1..) {
-            Some(version) if version.eq_ignore_ascii_case(b"SIP/2.0") => {}
+            Some(version) if chars::is_text(version, b"SIP/2.0") => {}
             Some(version) if version.get(..4).is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/")) => {
                 index.fault_with(StatusCode::VERSION_NOT_SUPPORTED, "SIP/2.0");
             }
@@ -137,7 +137,7 @@ impl StartLine {
         let line = index.start_line.octets(octets);
         let code = line
             .get(8..11)
-            .filter(|_| line.get(..8).is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/2.0 ")))
+            .filter(|_| line.get(..8).is_some_and(|v| chars::is_text(v, b"SIP/2.0 ")))
             .filter(|_| matches!(line.get(11), None | Some(b' ')))
             .and_then(chars::digits)
             .and_then(|n| u16::try_from(n).ok())

@@ -104,7 +104,7 @@ fn bare(cursor: &mut Cursor<'_>) -> Result<NameAddrParts, &'static str> {
 fn params_after(cursor: &mut Cursor<'_>, display: Span, uri: Span) -> Result<NameAddrParts, &'static str> {
     let mut tag = None;
     let params = params::each(cursor, |name, place| {
-        if name.eq_ignore_ascii_case(b"tag") {
+        if chars::is_text(name, b"tag") {
             tag.get_or_insert(place);
         }
     })?;

@@ -60,9 +60,9 @@ impl ViaParts {
         let mut parts = Self { protocol, host, port, params: end, ..Self::default() };
         let params = params::each(&mut cursor, |name, place| {
             let known = match name.len() {
-                5 if name.eq_ignore_ascii_case(b"rport") => &mut parts.rport,
-                6 if name.eq_ignore_ascii_case(b"branch") => &mut parts.branch,
-                8 if name.eq_ignore_ascii_case(b"received") => &mut parts.received,
+                5 if chars::is_text(name, b"rport") => &mut parts.rport,
+                6 if chars::is_text(name, b"branch") => &mut parts.branch,
+                8 if chars::is_text(name, b"received") => &mut parts.received,
                 _ => return,
             };
             known.get_or_insert(place);
@@ -99,7 +99,7 @@ fn sent_protocol(cursor: &mut Cursor<'_>) -> Result<(Span, bool), &'static str> 
     if transport.is_empty() {
         return Err(PROTOCOL);
     }
-    let is_sip_2 = cursor.rest_of(name).eq_ignore_ascii_case(b"SIP") && cursor.rest_of(version) == b"2.0";
+    let is_sip_2 = chars::is_text(cursor.rest_of(name), b"SIP") && cursor.rest_of(version) == b"2.0";
     Ok((transport, is_sip_2))
 }
 

@@ -1,0 +1,173 @@
+//! Which header field name a line begins with.
+
+use super::HeaderName;
+use crate::chars;
+
+/// The first octets of a line, eight in a word, so that a name is found and compared without a look at each octet.
+type Words = [u64; 3];
+
+/// The longest spelling fits.
+const WORDS_BYTES: usize = size_of::<Words>();
+/// One in every octet.
+const ONES: u64 = u64::MAX / 255;
+/// What sets capitals apart, in every octet.
+const CASE: u64 = ONES * 0x20;
+
+#[derive(Clone, Copy)]
+struct Spelling {
+    name: HeaderName,
+    length: u8,
+    /// In lower case.
+    words: Words,
+    /// The bits that must be the same: all of its octets, but for the case of letters.
+    mask: Words,
+}
+
+const COUNT: usize = HeaderName::SPELLINGS.len();
+
+static SPELLINGS: [Spelling; COUNT] = SPELLINGS_AND_SLOTS.0;
+/// By [`slot`], which spelling it can only be.
+static SLOTS: [u8; 256] = SPELLINGS_AND_SLOTS.1;
+const SPELLINGS_AND_SLOTS: ([Spelling; COUNT], [u8; 256]) = spellings();
+
+/// Gives every spelling a slot of its own, which the compiler checks.
+#[allow(clippy::indexing_slicing)] // evaluated by the compiler, which checks it
+const fn spellings() -> ([Spelling; COUNT], [u8; 256]) {
+    let mut spellings = [Spelling { name: HeaderName::Other, length: 0, words: [0; 3], mask: [0; 3] }; COUNT];
+    let mut slots = [0; 256];
+    let mut taken = [false; 256];
+    let mut i = 0;
+    while i < COUNT {
+        let (name, text) = HeaderName::SPELLINGS[i];
+        let (mut words, mut mask) = ([0; 3], [0; 3]);
+        let mut at = 0;
+        while at < text.len() {
+            let same = if text[at].is_ascii_alphabetic() { !0x20_u8 } else { !0 };
+            words[at / 8] |= (text[at].to_ascii_lowercase() as u64) << (at % 8 * 8);
+            mask[at / 8] |= (same as u64) << (at % 8 * 8);
+            at += 1;
+        }
+        let slot = slot(words[0], text.len());
+        assert!(!taken[slot], "two names in one slot: choose another multiplier");
+        taken[slot] = true;
+        slots[slot] = i as u8;
+        spellings[i] = Spelling { name, length: text.len() as u8, words, mask };
+        i += 1;
+    }
+    (spellings, slots)
+}
+
+/// Its multiplier is one of many that give all spellings different slots.
+const fn slot(first_word: u64, length: usize) -> usize {
+    ((first_word | CASE).wrapping_add(length as u64).wrapping_mul(MULTIPLIER) >> 56) as usize
+}
+const MULTIPLIER: u64 = 0x5b48_46c3_e0f2_d261;
+
+/// The name at the beginning of a header field line, how long it is as written, and where the colon is.
+///
+/// header-name HCOLON, with HCOLON = *( SP / HTAB ) ":" SWS (RFC 3261 §25.1).
+#[inline]
+pub(crate) fn read_name(octets: &[u8], start: usize, end: usize) -> Option<(HeaderName, usize, usize)> {
+    let words = words(octets.get(start..)?);
+    let line = octets.get(start..end)?;
+    let colon = find_colon(words).or_else(|| memchr::memchr(b':', line))?;
+    let written = chars::trim_blanks_end(line.get(..colon)?);
+    let name = match written.len() {
+        0 => return None,
+        length @ 1..=WORDS_BYTES => spelled(words, length),
+        _ => HeaderName::Other,
+    };
+    // The known ones are tokens.
+    (name != HeaderName::Other || chars::is_token(written)).then_some((name, written.len(), colon))
+}
+
+#[inline]
+fn words(line: &[u8]) -> Words {
+    if let Some([first, second, third]) = line.first_chunk::<WORDS_BYTES>().map(|octets| octets.as_chunks().0)
+    {
+        return [first, second, third].map(|octets| u64::from_le_bytes(*octets));
+    }
+    // Fewer octets are left in the whole message.
+    let mut words = [0; 3];
+    for (i, octet) in line.iter().enumerate().take(WORDS_BYTES) {
+        if let Some(word) = words.get_mut(i / 8) {
+            *word |= u64::from(*octet) << (i % 8 * 8);
+        }
+    }
+    words
+}
+
+#[inline]
+fn find_colon(words: Words) -> Option<usize> {
+    for (word, octets_before) in words.into_iter().zip([0, 8, 16]) {
+        let zero_if_colon = word ^ (ONES * b':' as u64);
+        // The high bit of the first octet that is zero, and perhaps of some after it.
+        let found = zero_if_colon.wrapping_sub(ONES) & !zero_if_colon & (ONES << 7);
+        if found != 0 {
+            return Some(octets_before + found.trailing_zeros() as usize / 8);
+        }
+    }
+    None
+}
+
+/// The name that the first octets of a line spell.
+#[inline]
+fn spelled(words: Words, length: usize) -> HeaderName {
+    let [first, ..] = words;
+    let first = if length < 8 { first & !(u64::MAX << (length * 8)) } else { first };
+    let candidate = SLOTS.get(slot(first, length)).and_then(|&i| SPELLINGS.get(usize::from(i)));
+    let Some(candidate) = candidate else { return HeaderName::Other };
+    let spelling = candidate.words.into_iter().zip(candidate.mask);
+    let differing =
+        words.into_iter().zip(spelling).fold(0, |bits, (word, (same, mask))| bits | ((word ^ same) & mask));
+    if differing == 0 && usize::from(candidate.length) == length { candidate.name } else { HeaderName::Other }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Option<(HeaderName, usize, usize)> {
+        read_name(line.as_bytes(), 0, line.len())
+    }
+
+    #[test]
+    fn every_name_is_found_in_any_case() {
+        for (name, text) in HeaderName::ALL {
+            let length = text.len();
+            assert_eq!(read(&format!("{text}: and a value")), Some((*name, length, length)));
+            assert_eq!(read(&format!("{}:", text.to_uppercase())), Some((*name, length, length)));
+            assert_eq!(read(&format!("{} \t:", text.to_lowercase())), Some((*name, length, length + 2)));
+        }
+    }
+
+    #[test]
+    fn other_names_are_tokens() {
+        for other in ["X-Foo", "Vi", "Viaa", "Call_ID", "Call%ID", "Proxy-Authorization-But-Longer", "q", "U"]
+        {
+            let length = other.len();
+            let known = if other == "U" { HeaderName::AllowEvents } else { HeaderName::Other };
+            assert_eq!(read(&format!("{other}: a")), Some((known, length, length)));
+        }
+        for none in
+            ["", ":", " :", "Via", "Vi a:", "Via\0:", "Call\rID:", "[:", "Vi\u{e4}:", "\0\0\0\0\0\0\0\0Via:"]
+        {
+            assert_eq!(read(none), None, "{none:?}");
+        }
+    }
+
+    // RFC 3261 §7.3.3.
+    #[test]
+    fn compact_forms() {
+        for (letter, name) in [
+            ("v", "Via"),
+            ("F", "From"),
+            ("i", "Call-ID"),
+            ("m", "Contact"),
+            ("o", "Event"),
+            ("u", "Allow-Events"),
+        ] {
+            assert_eq!(read(&format!("{letter}:")).map(|(name, ..)| name.as_str()), Some(name));
+        }
+    }
+}
