@@ -17,9 +17,12 @@ pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(USAGE);
     }
     match error.downcast_ref::<StartError>() {
-        Some(StartError::Transport(_) | StartError::Admin { .. } | StartError::DataDir { .. }) => {
-            ExitCode::from(UNAVAILABLE)
-        }
+        Some(
+            StartError::Transport(_)
+            | StartError::Admin { .. }
+            | StartError::DataDir { .. }
+            | StartError::Journal(_),
+        ) => ExitCode::from(UNAVAILABLE),
         Some(StartError::Thread(_) | StartError::Metrics(_)) | None => ExitCode::from(INTERNAL),
     }
 }

@@ -38,6 +38,17 @@ impl EntityTags {
 }
 
 impl EntityTag {
+    /// In a record.
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        ((u128::from(self.random) << 64) | u128::from(self.serial)).to_be_bytes()
+    }
+
+    /// From a record.
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        let both = u128::from_be_bytes(bytes);
+        Self { random: (both >> 64) as u64, serial: both as u64 }
+    }
+
     /// Reads the spelling that we write, and no other.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');

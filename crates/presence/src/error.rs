@@ -3,6 +3,9 @@
 /// A refused request; each variant names its status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// 503 with Retry-After: nothing can be written down at present.
+    #[error(transparent)]
+    Storage(#[from] replication::Unkept),
     /// A header field that says nothing we can act on: 400.
     #[error("{header}: {expected} is expected")]
     Malformed {

@@ -37,7 +37,18 @@ impl LocalTag {
             return None;
         }
         let value = u64::from_str_radix(text, 16).ok()?;
-        Some(Self { nonce: (value >> 32) as u32, key: WatcherKey(value as u32) })
+        Some(Self::from_bytes(value.to_be_bytes()))
+    }
+
+    /// In a record.
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        ((u64::from(self.nonce) << 32) | u64::from(self.key.0)).to_be_bytes()
+    }
+
+    /// From a record.
+    pub(crate) fn from_bytes(bytes: [u8; 8]) -> Self {
+        let value = u64::from_be_bytes(bytes);
+        Self { nonce: (value >> 32) as u32, key: WatcherKey(value as u32) }
     }
 }
 

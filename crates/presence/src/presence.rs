@@ -1,22 +1,27 @@
 //! The shell: shards under locks, and what is sent once they are let go.
 
 use std::fmt;
-use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
+use replication::{Durable, Journal, Malformed, Owner, Record};
 use sip_event::{Failure, Input};
-use sip_message::{Aor, Request, Response};
-use sip_service::{ClientFailure, ClientUser, Endpoint, Identity, Registrations, SipRequest, Unsent};
+use sip_message::{Aor, Reply, Request, Response};
+use sip_service::{
+    Answer, ClientFailure, ClientUser, Endpoint, Identity, Registrations, ServerTransaction, SipRequest,
+    Unsent,
+};
 
+use crate::keep::Told;
 use crate::keys::{LocalTag, SHARDS, WatcherKey};
-use crate::scene::{Counts, Outgoing, Scene};
+use crate::persist;
+use crate::scene::{Counts, Kept, Outgoing, Scene};
 use crate::settings::Current;
 use crate::shard::{Published, Shard, Subscribed, authorize};
+use crate::watcher::Watcher;
 use crate::{Error, Metrics, Settings, headers};
 
 /// The clocks, so that tests have their own.
@@ -39,8 +44,8 @@ pub struct Presence {
     metrics: Metrics,
     clock: Clock,
     counts: Counts,
+    kept: OnceLock<Kept>,
     shards: Box<[Mutex<Shard>]>,
-    hasher: DefaultHashBuilder,
 }
 
 impl Presence {
@@ -64,8 +69,59 @@ impl Presence {
             clock,
             counts: Counts::default(),
             shards: (0..SHARDS).map(|index| Mutex::new(Shard::new(index, seed, now, unix_ms))).collect(),
-            hasher: DefaultHashBuilder::default(),
+            kept: OnceLock::new(),
         })
+    }
+
+    /// Takes back what a journal held at `now`; `false` for a record of another kind. Nobody is told anything yet.
+    ///
+    /// # Errors
+    /// If a record of ours is not readable, or is of no domain that is served: it is not taken back.
+    pub fn restore(
+        &self,
+        now: Instant,
+        record: &Record<'_>,
+        restoring: &mut Restoring,
+    ) -> Result<bool, Malformed> {
+        let settings = self.settings.load();
+        let scene = self.scene(now, &settings);
+        let lifetime_max = Duration::from_secs(settings.config.max_expires_seconds.into());
+        match record.kind {
+            persist::PUBLICATION => {
+                let limits = settings.config.document_limits();
+                let (aor, publication) =
+                    persist::read_publication(record, now, scene.unix_ms, lifetime_max, &limits)?;
+                let served = settings.of_aor(&aor).ok_or(Malformed)?;
+                self.counts.publications.fetch_add(1, Ordering::Relaxed);
+                served.metrics.publications.inc();
+                self.shard_of(&aor).lock().restore_publication(&aor, publication);
+            }
+            persist::SUBSCRIPTION => {
+                let (tag, watcher) = Watcher::read(record, now, scene.unix_ms, lifetime_max)?;
+                let served = settings.of_aor(&watcher.presentity).ok_or(Malformed)?;
+                let subscriptions = watcher.dialog.len();
+                let shard = self.shards.get(tag.key.shard() as usize).ok_or(Malformed)?;
+                // A tag is of the shard of its presentity, always.
+                let is_of_shard = shard_index(&watcher.presentity) == tag.key.shard() as usize;
+                if subscriptions == 0 || !is_of_shard || !shard.lock().restore_watcher(tag, watcher) {
+                    return Err(Malformed);
+                }
+                self.counts.watchers.fetch_add(1, Ordering::Relaxed);
+                served.metrics.subscriptions.add(subscriptions as i64);
+            }
+            persist::TOLD => restoring.told.read(record)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// All that was kept is back, bindings too: from now on changes are written down, and watchers are told what they do
+    /// not have.
+    pub fn resume(self: &Arc<Self>, now: Instant, kept: Kept, mut restoring: Restoring) {
+        self.kept.get_or_init(|| kept);
+        for shard in &self.shards {
+            self.with_scene(now, |scene, out| shard.lock().resume(scene, &mut restoring.told, out));
+        }
     }
 
     /// Replaces the settings. Where presence is no longer served, publications are dropped and subscriptions end
@@ -160,6 +216,30 @@ impl Presence {
         self.shard_of(&aor).lock().subscribe(&scene, &aor, served, message, source, identity, out)
     }
 
+    /// Answers a request that was accepted and sends the NOTIFYs that come of it: at once, or when the change is on the disk.
+    /// So nobody is told what a crash could still undo.
+    pub(crate) fn acknowledge(
+        self: Arc<Self>,
+        transaction: ServerTransaction,
+        now: Instant,
+        reply: Reply,
+        out: Vec<Outgoing>,
+        durable: Option<Durable>,
+    ) -> Answer<Error> {
+        let Some(durable) = durable else {
+            let answered = transaction.finish(&reply);
+            self.send(now, out);
+            return Answer::now(Ok(answered));
+        };
+        Answer::later(async move {
+            let kept = durable.await;
+            let answered = kept.map(|()| transaction.finish(&reply)).map_err(Error::from);
+            // The state is what it is: whoever watches is told, even if a failing disk keeps it from being acknowledged.
+            self.send((self.clock.monotonic)(), out);
+            answered
+        })
+    }
+
     /// Sends what was put out; no lock is held.
     pub(crate) fn send(self: &Arc<Self>, now: Instant, out: Vec<Outgoing>) {
         for Outgoing { client, flow, bytes, key, published_at } in out {
@@ -208,12 +288,39 @@ impl Presence {
             network: &**self.endpoint.network(),
             metrics: &self.metrics,
             counts: &self.counts,
+            kept: self.kept.get().unwrap_or(&NOTHING_KEPT),
         }
     }
 
     fn shard_of(&self, aor: &Aor) -> &Mutex<Shard> {
-        &self.shards[self.hasher.hash_one(aor) as usize % self.shards.len()]
+        &self.shards[shard_index(aor)]
     }
+}
+
+impl Owner for Presence {
+    fn parts(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn assert(&self, part: usize, journal: &Journal) {
+        let settings = self.settings.load();
+        let scene = self.scene((self.clock.monotonic)(), &settings);
+        self.shards[part].lock().assert(&scene, journal);
+    }
+}
+
+/// A shard's number is part of the tags of its watchers' dialogs, which outlive the process: the checksum of an AOR is the
+/// same for ever. Who may choose AORs could crowd one shard, and slow it down, no more.
+fn shard_index(aor: &Aor) -> usize {
+    crc32fast::hash(aor.as_str().as_bytes()) as usize % SHARDS as usize
+}
+
+static NOTHING_KEPT: Kept = Kept { publications: None, subscriptions: None };
+
+/// What is known only while state is taken back.
+#[derive(Debug, Default)]
+pub struct Restoring {
+    told: Told,
 }
 
 impl ClientUser for Presence {

@@ -7,6 +7,7 @@ use presence_doc::{Document, Input, InputKind, compose, synthetic};
 use sip_message::Aor;
 
 use crate::entity_tag::EntityTag;
+use crate::persist;
 use crate::scene::Scene;
 use crate::view::{View, view_of};
 use crate::{DomainConfig, Error};
@@ -15,10 +16,10 @@ use crate::{DomainConfig, Error};
 #[derive(Debug)]
 pub(crate) struct Publication {
     pub(crate) entity_tag: EntityTag,
-    document: Document,
+    pub(crate) document: Document,
     /// When the body came, wall clock; later for each body of the presentity, so that order is never lost.
-    received_unix_ms: i64,
-    expires_at: Instant,
+    pub(crate) received_unix_ms: i64,
+    pub(crate) expires_at: Instant,
 }
 
 /// What watchers are shown, kept until it changes: rendered once for all of them, and refreshes are identical.
@@ -31,6 +32,8 @@ pub(crate) struct Shown {
     pub(crate) body: Bytes,
     /// When the PUBLISH that brought it was received; `None` if it was no PUBLISH.
     pub(crate) published_at: Option<Instant>,
+    /// What it is, to be known again by another process; 0 if subscriptions are not kept.
+    pub(crate) digest: u64,
 }
 
 /// A watcher as the presentity lists it.
@@ -54,7 +57,7 @@ pub(crate) struct Presentity {
     pub(crate) armed: Option<Instant>,
 }
 
-/// What can be done to the publications; the same values will be journaled and replicated.
+/// What can be done to the publications; the same values are written to the journal.
 #[derive(Debug)]
 pub(crate) enum Change {
     /// A new publication.
@@ -79,6 +82,47 @@ impl Presentity {
     /// The receipt time of a body that comes now: the wall clock, but later than that of any body before.
     pub(crate) fn receipt(&self, unix_ms: i64) -> i64 {
         unix_ms.max(self.last_received_unix_ms.saturating_add(1))
+    }
+
+    /// The live and the expired publications.
+    pub(crate) fn publications(&self) -> &[Publication] {
+        &self.publications
+    }
+
+    /// Takes a publication back that was written down.
+    pub(crate) fn restore(&mut self, publication: Publication) {
+        self.last_received_unix_ms = self.last_received_unix_ms.max(publication.received_unix_ms);
+        self.publications.push(publication);
+        self.is_changed = true;
+    }
+
+    /// Writes a change down that is about to be applied.
+    pub(crate) fn put(
+        &self,
+        change: &Change,
+        out: &mut replication::Change<'_>,
+        aor: &Aor,
+        now: Instant,
+        unix_ms: i64,
+    ) {
+        let until = |expires_at| persist::unix_ms_of(expires_at, now, unix_ms);
+        match change {
+            Change::Add { entity_tag, document, received_unix_ms, expires_at } => {
+                let body = document.bytes();
+                persist::put_publication(out, aor, *entity_tag, *received_unix_ms, body, until(*expires_at));
+            }
+            Change::Update { entity_tag, new_tag, body, expires_at } => {
+                persist::remove_publication(out, aor, *entity_tag);
+                let kept = self.publications.iter().find(|p| p.entity_tag == *entity_tag);
+                let kept = kept.map(|p| (&p.document, p.received_unix_ms));
+                let body = body.as_ref().map(|(document, received)| (document, *received)).or(kept);
+                if let Some((document, received_unix_ms)) = body {
+                    let body = document.bytes();
+                    persist::put_publication(out, aor, *new_tag, received_unix_ms, body, until(*expires_at));
+                }
+            }
+            Change::Remove { entity_tag } => persist::remove_publication(out, aor, *entity_tag),
+        }
     }
 
     /// Applies a change. An `Update` or `Remove` of what is not there does nothing.
@@ -168,7 +212,8 @@ impl Presentity {
             shown.view = view;
             return false;
         }
-        self.shown = Some(Shown { view, version, body: body.into(), published_at });
+        let digest = if scene.kept.subscriptions.is_some() { persist::digest(view, &body) } else { 0 };
+        self.shown = Some(Shown { view, version, body: body.into(), published_at, digest });
         true
     }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use prometheus::Histogram;
+use replication::Persistence;
 use sip_event::Cause;
 use sip_message::Aor;
 use sip_service::{Flow, Network, Registrations};
@@ -26,6 +27,16 @@ pub(crate) struct Scene<'a> {
     pub(crate) network: &'a dyn Network,
     pub(crate) metrics: &'a Metrics,
     pub(crate) counts: &'a Counts,
+    pub(crate) kept: &'a Kept,
+}
+
+/// How each kind of state is kept; `None`: as long as the process lives.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// Publications.
+    pub publications: Option<Persistence>,
+    /// Subscriptions, and what watchers were told.
+    pub subscriptions: Option<Persistence>,
 }
 
 /// What the process holds in all shards, for the limits.

@@ -1,13 +1,13 @@
 //! PUBLISH and SUBSCRIBE as tower services.
 
-use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use sip_message::{HeaderName, ReplyBuilder, StatusCode};
-use sip_service::{Answered, SipRequest};
+use sip_service::{Answer, Answered, SipRequest};
 use tower_service::Service;
 
+use crate::shard::{Published, Subscribed};
 use crate::{Error, Presence};
 
 /// PUBLISH for a user of a domain whose presence is served: the event state compositor of RFC 3903.
@@ -25,21 +25,24 @@ impl Publish {
         Self(presence)
     }
 
-    fn answer(&self, request: SipRequest) -> Result<Answered, Error> {
+    fn answer(&self, request: SipRequest) -> Answer<Error> {
         let mut out = Vec::new();
         let published = self.0.publish(&request, &mut out);
         let SipRequest { transaction, now, .. } = request;
-        let answered = published.map(|published| {
-            // RFC 3903 §6 step 6: no Record-Route, and a new entity-tag each time, after a removal too (§11.3).
-            let reply = transaction
-                .reply(StatusCode::OK)
-                .header(HeaderName::Expires, published.expires_seconds)
-                .header(HeaderName::SipEtag, published.entity_tag)
-                .finish();
-            transaction.finish(&reply)
-        });
-        self.0.send(now, out);
-        answered
+        let Published { entity_tag, expires_seconds, durable } = match published {
+            Ok(published) => published,
+            Err(error) => {
+                self.0.send(now, out);
+                return Answer::now(Err(error));
+            }
+        };
+        // RFC 3903 §6 step 6: no Record-Route, and a new entity-tag each time, after a removal too (§11.3).
+        let reply = transaction
+            .reply(StatusCode::OK)
+            .header(HeaderName::Expires, expires_seconds)
+            .header(HeaderName::SipEtag, entity_tag)
+            .finish();
+        Arc::clone(&self.0).acknowledge(transaction, now, reply, out, durable)
     }
 }
 
@@ -49,51 +52,54 @@ impl Subscribe {
         Self(presence)
     }
 
-    fn answer(&self, request: SipRequest) -> Result<Answered, Error> {
+    fn answer(&self, request: SipRequest) -> Answer<Error> {
         let mut out = Vec::new();
         let subscribed = self.0.subscribe(&request, &mut out);
         let SipRequest { transaction, now, .. } = request;
-        let answered = subscribed.map(|subscribed| {
-            let message = transaction.request();
-            let (received, rport) = transaction.via_source();
-            let tag = subscribed.local_tag.to_string();
-            // RFC 6665 §4.2.1.1: 200, never 202; RFC 3261 §12.1.1: Record-Route, Contact and our tag make the dialog.
-            let reply = ReplyBuilder::with_source(message, StatusCode::OK, &tag, received, rport)
+        let Subscribed { local_tag, contact, expires_seconds, durable } = match subscribed {
+            Ok(subscribed) => subscribed,
+            Err(error) => {
+                self.0.send(now, out);
+                return Answer::now(Err(error));
+            }
+        };
+        let message = transaction.request();
+        let (received, rport) = transaction.via_source();
+        // RFC 6665 §4.2.1.1: 200, never 202; RFC 3261 §12.1.1: Record-Route, Contact and our tag make the dialog.
+        let reply =
+            ReplyBuilder::with_source(message, StatusCode::OK, &local_tag.to_string(), received, rport)
                 .copy(message, HeaderName::RecordRoute)
-                .header(HeaderName::Contact, subscribed.contact)
-                .header(HeaderName::Expires, subscribed.expires_seconds)
+                .header(HeaderName::Contact, contact)
+                .header(HeaderName::Expires, expires_seconds)
                 .finish();
-            transaction.finish(&reply)
-        });
-        self.0.send(now, out);
-        answered
+        Arc::clone(&self.0).acknowledge(transaction, now, reply, out, durable)
     }
 }
 
 impl Service<SipRequest> for Publish {
     type Response = Answered;
     type Error = Error;
-    type Future = Ready<Result<Answered, Error>>;
+    type Future = Answer<Error>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(())) // admission is decided in `call`
     }
 
     fn call(&mut self, request: SipRequest) -> Self::Future {
-        ready(self.answer(request))
+        self.answer(request)
     }
 }
 
 impl Service<SipRequest> for Subscribe {
     type Response = Answered;
     type Error = Error;
-    type Future = Ready<Result<Answered, Error>>;
+    type Future = Answer<Error>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(())) // admission is decided in `call`
     }
 
     fn call(&mut self, request: SipRequest) -> Self::Future {
-        ready(self.answer(request))
+        self.answer(request)
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashMap};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use replication::{Durable, Persistence};
 use sip_event::{Dialog, Failure, Input, Notify, NotifyBody, Output, Outputs, Permission, Reason};
 use sip_message::{Aor, Request, Scheme, Transport};
 use sip_service::{ClientFailure, Flow, Identity, LocateError, Network};
@@ -20,6 +21,7 @@ use crate::entity_tag::{EntityTag, EntityTags};
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::hop::flow_to_watcher;
 use crate::keys::{LocalTag, SHARDS, WatcherKey};
+use crate::persist;
 use crate::presentity::{Change, Presentity, WatcherRef};
 use crate::publish::{IfMatch, PublishRequest};
 use crate::scene::{Outgoing, Scene};
@@ -31,10 +33,12 @@ use crate::watcher::Watcher;
 use crate::{Error, PACKAGE, PIDF, Watchers};
 
 /// What a 200 to PUBLISH says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) entity_tag: EntityTag,
     pub(crate) expires_seconds: u32,
+    /// What the 200, and the NOTIFYs, have to wait for.
+    pub(crate) durable: Option<Durable>,
 }
 
 /// What a 200 to SUBSCRIBE says.
@@ -43,6 +47,8 @@ pub(crate) struct Subscribed {
     pub(crate) local_tag: LocalTag,
     pub(crate) contact: Box<str>,
     pub(crate) expires_seconds: u32,
+    /// What the 200, and the NOTIFY, have to wait for.
+    pub(crate) durable: Option<Durable>,
 }
 
 #[derive(Debug)]
@@ -52,13 +58,13 @@ pub(crate) enum Timer {
 }
 
 pub(crate) struct Shard {
-    index: u32,
-    presentities: HashMap<Aor, Presentity>,
-    watchers: Slots<Watcher>,
+    pub(crate) index: u32,
+    pub(crate) presentities: HashMap<Aor, Presentity>,
+    pub(crate) watchers: Slots<Watcher>,
     wheel: Wheel<Timer>,
     rng: StdRng,
     entity_tags: EntityTags,
-    last_version: u64,
+    pub(crate) last_version: u64,
     hasher: DefaultHashBuilder,
 }
 
@@ -93,6 +99,9 @@ impl Shard {
         let expires_at = scene.now + Duration::from_secs(expires_seconds.into());
         let receipt = presentity.map_or(scene.unix_ms, |p| p.receipt(scene.unix_ms));
         let new_tag = self.entity_tags.next(&mut self.rng);
+        if let Some(kept) = &scene.kept.publications {
+            kept.admit()?;
+        }
         let change = match (wanted.if_match, wanted.document) {
             (IfMatch::Foreign, _) => return Err(Error::ConditionFailed),
             (IfMatch::New, None) => return Err(Error::NoBody),
@@ -116,11 +125,20 @@ impl Shard {
                 Some(Change::Update { entity_tag, new_tag, body, expires_at })
             }
         };
+        let mut durable = None;
         if let Some(change) = change {
-            self.presentities.entry(aor.clone()).or_default().apply(change);
+            let presentity = self.presentities.entry(aor.clone()).or_default();
+            if let Some(kept) = &scene.kept.publications {
+                drop(kept.append(self.index as usize, |out| {
+                    presentity.put(&change, out, aor, scene.now, scene.unix_ms);
+                }));
+            }
+            presentity.apply(change);
             self.update(scene, aor, Some(scene.now), out);
+            // What watchers have is unknown from now on, and that too is to be written before they are told.
+            durable = scene.kept.publications.as_ref().and_then(Persistence::so_far);
         }
-        Ok(Published { entity_tag: new_tag, expires_seconds })
+        Ok(Published { entity_tag: new_tag, expires_seconds, durable })
     }
 
     /// A SUBSCRIBE without To tag for an existing user (RFC 6665 §4.2.1.1). The first NOTIFY is in `out`.
@@ -150,6 +168,9 @@ impl Shard {
                 let max = config.watchers_per_presentity_max;
                 return Err(Error::TooManyWatchers { max, retry_after_seconds: RETRY_AFTER_SECONDS });
             }
+        }
+        if let Some(kept) = &scene.kept.subscriptions {
+            kept.admit()?;
         }
         let slot = self.watchers.next_number();
         let nonce = self.rng.next_u32();
@@ -189,11 +210,14 @@ impl Shard {
             nonce,
             flow,
             user,
-            began: scene.now,
+            began: Some(scene.now),
             armed: None,
+            cseq_reserved: 0,
+            is_told_kept: false,
         });
         self.perform(scene, slot, outputs, out);
-        Ok(Subscribed { local_tag, contact, expires_seconds: wanted.expires_seconds })
+        let durable = self.keep_watcher(scene, slot);
+        Ok(Subscribed { local_tag, contact, expires_seconds: wanted.expires_seconds, durable })
     }
 
     /// A SUBSCRIBE within a dialog: a refresh, an unsubscription, or another subscription (RFC 6665 §4.2.1.4, §4.5.2).
@@ -218,6 +242,9 @@ impl Shard {
         watcher.dialog.receive(request)?;
         let wanted = SubscribeRequest::read(request, &scene.settings.config)?;
         watcher.dialog.may_subscribe(scene.now, policy, wanted.id)?;
+        if let Some(kept) = &scene.kept.subscriptions {
+            kept.admit()?;
+        }
         watcher.dialog.retarget(request)?;
         watcher.flow = match watcher.dialog.has_routes() {
             true => None,
@@ -235,7 +262,8 @@ impl Shard {
         let contact = watcher.dialog.contact().into();
         served.metrics.subscriptions.add(added as i64);
         self.perform(scene, slot, outputs, out);
-        Ok(Subscribed { local_tag, contact, expires_seconds: wanted.expires_seconds })
+        let durable = self.keep_watcher(scene, slot);
+        Ok(Subscribed { local_tag, contact, expires_seconds: wanted.expires_seconds, durable })
     }
 
     /// Whether a request belongs to a dialog that lives.
@@ -246,6 +274,9 @@ impl Shard {
     /// What came of a NOTIFY.
     pub(crate) fn conclude(&mut self, scene: &Scene<'_>, slot: u32, input: Input, out: &mut Vec<Outgoing>) {
         self.drive(scene, slot, input, out);
+        if matches!(input, Input::Answered { .. }) {
+            self.keep_told(scene, slot);
+        }
     }
 
     /// Takes out the timers that are due. Most ticks have none, and cost no more than this.
@@ -286,6 +317,13 @@ impl Shard {
                 presentity.recompose();
                 self.update(scene, &aor, None, out);
                 continue;
+            }
+            if let Some(kept) = &scene.kept.publications {
+                drop(kept.append(self.index as usize, |change| {
+                    for publication in presentity.publications() {
+                        persist::remove_publication(change, &aor, publication.entity_tag);
+                    }
+                }));
             }
             let dropped = presentity.clear();
             let slots: Vec<u32> = presentity.watchers.iter().map(|w| w.slot).collect();
@@ -328,7 +366,7 @@ impl Shard {
     }
 
     /// Tells one watcher's dialog what happened, and does what comes of it.
-    fn drive(&mut self, scene: &Scene<'_>, slot: u32, input: Input, out: &mut Vec<Outgoing>) {
+    pub(crate) fn drive(&mut self, scene: &Scene<'_>, slot: u32, input: Input, out: &mut Vec<Outgoing>) {
         let Some(watcher) = self.watchers.get_mut(slot) else { return };
         let shown = self.presentities.get(&watcher.presentity).and_then(|p| p.shown.as_ref());
         let version = shown.map_or(0, |shown| shown.version);
@@ -340,18 +378,30 @@ impl Shard {
         let Some(watcher) = self.watchers.get_mut(slot) else { return };
         let shown = self.presentities.get(&watcher.presentity).and_then(|p| p.shown.as_ref());
         let version = shown.map_or(0, |shown| shown.version);
+        let mut is_other = false;
         // Again as long as something could not be sent: each round takes a subscription, or begins a pause.
         while !outputs.is_empty() {
             let mut is_unsent = false;
             for output in outputs.drain(..) {
                 match output {
-                    Output::Ended(cause) => scene.subscription_ended(watcher, cause),
+                    Output::Ended(cause) => {
+                        scene.subscription_ended(watcher, cause);
+                        is_other = true;
+                    }
                     Output::Notify(notify) => {
                         let client = ClientId(self.rng.next_u64());
                         let key = WatcherKey::new(slot, self.index);
                         let body = shown.filter(|shown| shown.view != View::Nothing).map(|shown| &shown.body);
                         match outgoing(scene.network, watcher, &notify, client, key, body) {
                             Ok(mut outgoing) => {
+                                if let Some(kept) = scene.kept.subscriptions.as_ref()
+                                    && std::mem::take(&mut watcher.is_told_kept)
+                                {
+                                    let tag = LocalTag { nonce: watcher.nonce, key };
+                                    drop(kept.append(self.index as usize, |change| {
+                                        persist::remove_told(change, tag);
+                                    }));
+                                }
                                 outgoing.published_at =
                                     shown.filter(|_| notify.is_change).and_then(|shown| shown.published_at);
                                 out.push(outgoing);
@@ -379,10 +429,21 @@ impl Shard {
             watcher.armed = Some(due);
             self.wheel.insert(due, Timer::Watcher(slot));
         }
+        let must_be_kept = |w: &Watcher| {
+            w.cseq_reserved > 0 && (is_other || w.must_be_kept() || w.dialog.expires_at().is_none())
+        };
+        if self.watchers.get(slot).is_some_and(must_be_kept) {
+            // Nobody waits for it: it says less than what is written already, or what will be needed later.
+            drop(self.keep_watcher(scene, slot));
+        }
     }
 
     fn remove_watcher(&mut self, scene: &Scene<'_>, slot: u32) {
         let Some(watcher) = self.watchers.remove(slot) else { return };
+        if let Some(kept) = scene.kept.subscriptions.as_ref().filter(|_| watcher.cseq_reserved > 0) {
+            let tag = self.tag(slot, &watcher);
+            drop(kept.append(self.index as usize, |change| persist::remove_watcher(change, tag)));
+        }
         scene.counts.watchers.fetch_sub(1, Ordering::Relaxed);
         if let Some(presentity) = self.presentities.get_mut(&watcher.presentity) {
             if let Some(at) = presentity.watchers.iter().position(|w| w.slot == slot) {
@@ -392,7 +453,7 @@ impl Shard {
         }
     }
 
-    fn arm_publications(&mut self, aor: &Aor) {
+    pub(crate) fn arm_publications(&mut self, aor: &Aor) {
         let Some(presentity) = self.presentities.get_mut(aor) else { return };
         if let Some(due) = presentity.next_expiry()
             && presentity.armed.is_none_or(|armed| due < armed)
@@ -402,10 +463,14 @@ impl Shard {
         }
     }
 
-    fn forget_if_idle(&mut self, aor: &Aor) {
+    pub(crate) fn forget_if_idle(&mut self, aor: &Aor) {
         if self.presentities.get(aor).is_some_and(Presentity::is_idle) {
             self.presentities.remove(aor);
         }
+    }
+
+    fn tag(&self, slot: u32, watcher: &Watcher) -> LocalTag {
+        LocalTag { nonce: watcher.nonce, key: WatcherKey::new(slot, self.index) }
     }
 
     fn watcher(&mut self, local_tag: LocalTag, request: &Request) -> Option<&mut Watcher> {

@@ -27,12 +27,32 @@ impl<T> Slots<T> {
         number
     }
 
+    /// Puts a value under a number that it had before; `false` if that is taken.
+    pub(crate) fn restore(&mut self, number: u32, value: T) -> bool {
+        let length = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        for missing in length..=number {
+            self.entries.push(None);
+            self.free.push(missing);
+        }
+        let Some(at) = self.free.iter().rposition(|&free| free == number) else { return false };
+        self.free.swap_remove(at);
+        if let Some(entry) = self.entries.get_mut(number as usize) {
+            *entry = Some(Box::new(value));
+        }
+        true
+    }
+
     pub(crate) fn get(&self, number: u32) -> Option<&T> {
         self.entries.get(number as usize)?.as_deref()
     }
 
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
         self.entries.get_mut(number as usize)?.as_deref_mut()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
+        let numbered = (0..).zip(&mut self.entries);
+        numbered.filter_map(|(number, entry)| entry.as_deref_mut().map(|value| (number, value)))
     }
 
     pub(crate) fn remove(&mut self, number: u32) -> Option<Box<T>> {

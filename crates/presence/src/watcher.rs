@@ -21,15 +21,21 @@ pub(crate) struct Watcher {
     pub(crate) flow: Option<Flow>,
     /// Who subscribed, if it was a user of ours: nobody else refreshes.
     pub(crate) user: Option<Aor>,
-    pub(crate) began: Instant,
+    /// When its SUBSCRIBE came; `None` if that was before this process.
+    pub(crate) began: Option<Instant>,
     /// When the timer wheel will come by; earlier than any deadline of the dialog.
     pub(crate) armed: Option<Instant>,
+    /// Up to where CSeq numbers are written down as used; 0: it is not written down.
+    pub(crate) cseq_reserved: u32,
+    /// Whether it is written down what it has.
+    pub(crate) is_told_kept: bool,
 }
 
 impl Watcher {
     /// Whether a SUBSCRIBE without To tag is a copy of the one that began this (RFC 3261 §8.2.2.2).
     pub(crate) fn is_merge(&self, now: Instant, request: &Request) -> bool {
-        now.saturating_duration_since(self.began) < MERGE_WINDOW && self.dialog.was_begun_by(request)
+        self.began.is_some_and(|began| now.saturating_duration_since(began) < MERGE_WINDOW)
+            && self.dialog.was_begun_by(request)
     }
 
     /// Whether the sender of a request within the dialog is whoever began it.

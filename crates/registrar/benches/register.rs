@@ -59,7 +59,7 @@ fn benches(c: &mut Criterion) {
             }
             reply.finish()
         });
-        reply.expect("registered").0
+        reply.expect("registered").answer
     };
     for user in 0..AORS {
         run(now, &request(user, 1));

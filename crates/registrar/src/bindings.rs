@@ -55,6 +55,17 @@ impl Bindings {
         self.list.is_empty()
     }
 
+    /// Those at some indices.
+    pub(crate) fn of(&self, indices: &[usize]) -> impl Iterator<Item = &Binding> {
+        indices.iter().filter_map(|&index| self.list.get(index))
+    }
+
+    /// Takes one back that was written down; the caller knows that it is not there.
+    pub(crate) fn restore(&mut self, binding: Binding) {
+        self.list.reserve_exact(1);
+        self.list.push(binding);
+    }
+
     /// Whether a binding has not expired at `now`.
     pub fn is_live(&self, now: Instant) -> bool {
         self.list.iter().any(|binding| binding.is_live(now))

@@ -1,5 +1,6 @@
 //! Why a REGISTER is refused.
 
+use replication::Unkept;
 use sip_message::ParseError;
 
 /// Each variant names the status that answers it. None is worth a retry of the same request but [`Error::OutOfOrder`],
@@ -64,6 +65,10 @@ pub enum Error {
         /// Its value.
         max: usize,
     },
+    /// 503 with Retry-After: nothing can be written down at present. No binding was changed, or what was changed is not
+    /// on the disk.
+    #[error(transparent)]
+    Storage(#[from] Unkept),
 }
 
 impl Error {
@@ -81,6 +86,7 @@ impl Error {
             Self::OutOfOrder => "out_of_order",
             Self::TooManyBindings { .. } => "too_many_bindings",
             Self::LimitExceeded { .. } => "limit_exceeded",
+            Self::Storage(_) => "storage",
         }
     }
 }

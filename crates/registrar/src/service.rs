@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use sip_message::{Aor, HeaderName, Reply, Request, Scheme, StatusCode};
-use sip_service::{Answered, Directory, Domains, Identity, SipRequest, TargetSet};
+use sip_service::{Answer, Answered, Directory, Domains, Identity, SipRequest, TargetSet};
 use tower_service::Service;
 
 use crate::date::SipDate;
-use crate::{Config, Error, Outcome, Register, Store};
+use crate::{Config, Error, Register, Registered, Store};
 
 /// The extensions that a REGISTER may require (RFC 3261 §10.3 step 2).
 const SUPPORTED: [&str; 1] = ["path"];
@@ -47,13 +47,13 @@ impl Registrar {
         Self { wall_clock, ..self }
     }
 
-    fn answer(&self, request: &SipRequest) -> Result<(Reply, Outcome), Error> {
+    fn answer(&self, request: &SipRequest) -> Result<(Aor, Registered<Reply>), Error> {
         let message = request.message();
         check_extensions(message)?;
         check_body(message)?;
         let aor = self.address_of_record(message, request.identity.as_ref())?;
         let register = Register::read(message, request.source(), &aor, &self.config)?;
-        self.store.register(request.now, &aor, &register, &self.config, |bindings| {
+        let registered = self.store.register(request.now, &aor, &register, &self.config, |bindings| {
             // §10.3 step 8.
             let mut reply = request.transaction.reply(StatusCode::OK);
             for binding in bindings.iter() {
@@ -67,7 +67,8 @@ impl Registrar {
                 .header(HeaderName::Supported, SUPPORTED[0])
                 .header(HeaderName::Date, SipDate((self.wall_clock)()))
                 .finish()
-        })
+        })?;
+        Ok((aor, registered))
     }
 
     /// §10.3 steps 1, 4 and 5: whose bindings these are, and that the sender may change them.
@@ -108,30 +109,47 @@ impl Registrar {
 impl Service<SipRequest> for Registrar {
     type Response = Answered;
     type Error = Error;
-    type Future = Ready<Result<Answered, Error>>;
+    type Future = Answer<Error>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(())) // admission was decided above
     }
 
     fn call(&mut self, request: SipRequest) -> Self::Future {
-        ready(match self.answer(&request) {
-            Ok((reply, outcome)) => {
-                self.store.metrics().outcome(outcome);
-                Ok(request.transaction.finish(&reply))
+        let (aor, registered) = match self.answer(&request) {
+            Ok(registered) => registered,
+            Err(error) => return Answer::now(Err(refused(&self.store, request.message(), error))),
+        };
+        let Registered { answer: reply, outcome, durable, is_untold } = registered;
+        let Some(durable) = durable else {
+            self.store.metrics().outcome(outcome);
+            return Answer::now(Ok(request.transaction.finish(&reply)));
+        };
+        // What is acknowledged is kept: the 200 waits for the disk.
+        let store = Arc::clone(&self.store);
+        Answer::later(async move {
+            let kept = durable.await;
+            let now = request.now;
+            let answered = match kept {
+                Ok(()) => {
+                    store.metrics().outcome(outcome);
+                    Ok(request.transaction.finish(&reply))
+                }
+                Err(unkept) => Err(refused(&store, request.message(), unkept.into())),
+            };
+            // The bindings are what they are, even if a failing disk keeps them from being acknowledged.
+            if is_untold {
+                store.announce(now, &aor);
             }
-            Err(error) => {
-                self.store.metrics().refused(&error);
-                tracing::debug!(
-                    call_id = request.message().call_id(),
-                    outcome = error.label(),
-                    error = %error,
-                    "REGISTER refused"
-                );
-                Err(error)
-            }
+            answered
         })
     }
+}
+
+fn refused(store: &Store, message: &Request, error: Error) -> Error {
+    store.metrics().refused(&error);
+    tracing::debug!(call_id = message.call_id(), outcome = error.label(), error = %error, "REGISTER refused");
+    error
 }
 
 /// §10.3 step 2, §8.2.2.3.

@@ -4,17 +4,19 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use hashbrown::DefaultHashBuilder;
 use hashbrown::hash_map::{Entry as MapEntry, HashMap};
 use parking_lot::Mutex;
+use replication::{Durable, Journal, Malformed, Owner, Persistence, Record};
 use sip_message::Aor;
 use sip_service::{Registrations, Target};
 use smallvec::SmallVec;
 
-use crate::{Binding, Bindings, Config, Error, Metrics, Outcome, Register};
+use crate::persist;
+use crate::{Binding, Bindings, Change, Config, Error, Metrics, Outcome, Register};
 
 /// Told whenever an AOR went from registered to not, or back: by a REGISTER or by expiry. It is called with no lock held,
 /// so two calls about one AOR may pass each other: it says that there is something to see, and
@@ -27,6 +29,21 @@ pub struct Store {
     hasher: DefaultHashBuilder,
     metrics: Metrics,
     changes: Changes,
+    persistence: OnceLock<Persistence>,
+}
+
+/// What a REGISTER came to.
+#[derive(Debug)]
+pub struct Registered<T> {
+    /// What `answer` returned.
+    pub answer: T,
+    /// For the counter.
+    pub outcome: Outcome,
+    /// What the acknowledgement has to wait for.
+    pub durable: Option<Durable>,
+    /// The AOR went from registered to not, or back: [`Store::announce`] is to be called with the acknowledgement, as the
+    /// listener was not told yet.
+    pub is_untold: bool,
 }
 
 /// Shards: enough that two workers seldom meet, few enough that a tick over all costs nothing.
@@ -61,7 +78,46 @@ impl Store {
     /// A store without bindings.
     pub fn new(metrics: Metrics, changes: Changes) -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { shards, hasher: DefaultHashBuilder::default(), metrics, changes })
+        Arc::new(Self {
+            shards,
+            hasher: DefaultHashBuilder::default(),
+            metrics,
+            changes,
+            persistence: OnceLock::new(),
+        })
+    }
+
+    /// From now on every change is written to a journal, which has been opened and whose bindings were restored.
+    pub fn persist(&self, persistence: Persistence) {
+        self.persistence.get_or_init(|| persistence);
+    }
+
+    /// Takes a binding back that a journal held at `now`, which is `unix_ms`. Nobody is told: that is for whoever starts
+    /// the process, when all is there.
+    ///
+    /// # Errors
+    /// If the record is none of ours.
+    pub fn restore(&self, record: &Record<'_>, now: Instant, unix_ms: i64) -> Result<(), Malformed> {
+        let (aor, binding) = persist::read(record, now, unix_ms)?;
+        let due = binding.expires_at;
+        let mut shard = self.shard(&aor).lock();
+        shard.learn(now);
+        let Shard { aors, due: all_due, .. } = &mut *shard;
+        match aors.entry(aor.clone()) {
+            MapEntry::Occupied(mut occupied) => {
+                let entry = occupied.get_mut();
+                entry.bindings.restore(binding);
+                entry.set_due(&aor, due, all_due);
+            }
+            MapEntry::Vacant(vacant) => {
+                let mut bindings = Bindings::default();
+                bindings.restore(binding);
+                all_due.insert((due, aor.clone()));
+                vacant.insert(Entry { bindings, due });
+            }
+        }
+        self.metrics.bindings(aor.domain(), 1);
+        Ok(())
     }
 
     /// Expires what is due at `now` in every `of`th shard from `share` on.
@@ -92,10 +148,8 @@ impl Store {
     /// Does to an AOR's bindings what a REGISTER asks for, and has `answer` look at the result before anything else can
     /// change it.
     ///
-    /// Returns what `answer` returned, and what it was.
-    ///
     /// # Errors
-    /// As [`Bindings::decide`]; then nothing has changed.
+    /// As [`Bindings::decide`], and [`Error::Storage`] if no change can be kept; then nothing has changed.
     pub fn register<T>(
         &self,
         now: Instant,
@@ -103,9 +157,10 @@ impl Store {
         register: &Register<'_>,
         config: &Config,
         answer: impl FnOnce(&Bindings) -> T,
-    ) -> Result<(T, Outcome), Error> {
-        let (answer, outcome, before, after) = {
-            let mut shard = self.shard(aor).lock();
+    ) -> Result<Registered<T>, Error> {
+        let (answer, outcome, durable, before, after) = {
+            let lane = self.shard_index(aor);
+            let mut shard = self.shards[lane].lock();
             shard.learn(now);
             let Shard { aors, due, .. } = &mut *shard;
             match aors.entry(aor.clone()) {
@@ -113,8 +168,9 @@ impl Store {
                     let entry = occupied.get_mut();
                     let change = entry.bindings.decide(now, register, config)?;
                     let (outcome, before) = (change.outcome, entry.bindings.len());
+                    let durable = self.keep(lane, now, aor, &entry.bindings, &change)?;
                     entry.bindings.apply(change);
-                    let done = (answer(&entry.bindings), outcome, before, entry.bindings.len());
+                    let done = (answer(&entry.bindings), outcome, durable, before, entry.bindings.len());
                     match entry.bindings.first_expiry() {
                         Some(first) => entry.set_due(aor, first, due),
                         None => {
@@ -128,8 +184,9 @@ impl Store {
                     let mut bindings = Bindings::default();
                     let change = bindings.decide(now, register, config)?;
                     let outcome = change.outcome;
+                    let durable = self.keep(lane, now, aor, &bindings, &change)?;
                     bindings.apply(change);
-                    let done = (answer(&bindings), outcome, 0, bindings.len());
+                    let done = (answer(&bindings), outcome, durable, 0, bindings.len());
                     if let Some(first) = bindings.first_expiry() {
                         due.insert((first, aor.clone()));
                         vacant.insert(Entry { bindings, due: first });
@@ -139,10 +196,42 @@ impl Store {
             }
         };
         self.metrics.bindings(aor.domain(), count(after) - count(before));
-        if (before == 0) != (after == 0) {
-            (self.changes)(now, aor);
+        let is_transition = (before == 0) != (after == 0);
+        // What a crash could still undo is not told.
+        let is_untold = is_transition && durable.is_some();
+        if is_transition && !is_untold {
+            self.announce(now, aor);
         }
-        Ok((answer, outcome))
+        Ok(Registered { answer, outcome, durable, is_untold })
+    }
+
+    /// Tells the listener that an AOR went from registered to not, or back.
+    pub fn announce(&self, now: Instant, aor: &Aor) {
+        (self.changes)(now, aor);
+    }
+
+    /// Writes down a change that is about to be applied, under the lock of the AOR's shard.
+    fn keep(
+        &self,
+        lane: usize,
+        now: Instant,
+        aor: &Aor,
+        bindings: &Bindings,
+        change: &Change,
+    ) -> Result<Option<Durable>, Error> {
+        let Some(persistence) = self.persistence.get().filter(|_| !change.is_empty()) else {
+            return Ok(None);
+        };
+        persistence.admit()?;
+        let unix_ms = (persistence.unix_ms)();
+        Ok(persistence.append(lane, |out| {
+            for binding in bindings.of(&change.removed) {
+                persist::remove(out, aor, binding);
+            }
+            for binding in &change.stored {
+                persist::put(out, aor, binding, now, unix_ms);
+            }
+        }))
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -161,8 +250,32 @@ impl Store {
     }
 
     fn shard(&self, aor: &Aor) -> &Mutex<Shard> {
-        let hash = self.hasher.hash_one(aor) as usize;
-        &self.shards[hash % SHARDS]
+        &self.shards[self.shard_index(aor)]
+    }
+
+    fn shard_index(&self, aor: &Aor) -> usize {
+        self.hasher.hash_one(aor) as usize % SHARDS
+    }
+}
+
+impl Owner for Store {
+    fn parts(&self) -> usize {
+        SHARDS
+    }
+
+    fn assert(&self, part: usize, journal: &Journal) {
+        let Some(persistence) = self.persistence.get() else { return };
+        let shard = self.shards[part].lock();
+        // The latest time that the shard was told of; one that was never told of any is empty.
+        let Some(now) = shard.now else { return };
+        let unix_ms = (persistence.unix_ms)();
+        for (aor, entry) in &shard.aors {
+            journal.append(part, |out| {
+                for binding in entry.bindings.iter() {
+                    persist::put(out, aor, binding, now, unix_ms);
+                }
+            });
+        }
     }
 }
 

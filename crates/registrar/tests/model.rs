@@ -168,7 +168,7 @@ impl Run {
             let list = |bindings: &registrar::Bindings| -> BTreeSet<(String, u64)> {
                 bindings.iter().map(|b| (b.uri.to_string(), b.expires_seconds(at))).collect()
             };
-            self.store.register(at, &aor(user), &register, &self.config, list).map(|(listed, _)| listed)
+            self.store.register(at, &aor(user), &register, &self.config, list).map(|done| done.answer)
         });
         let bindings = self.model.entry(user).or_default();
         let want = model_register(now, bindings, id, asked, &self.config).map(|()| {

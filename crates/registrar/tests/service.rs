@@ -70,7 +70,7 @@ struct Stack<'a> {
 impl TransactionUser for Stack<'_> {
     fn on_request(&self, mut request: SipRequest) {
         request.identity.clone_from(&self.world.identity);
-        let answered = self.world.registrar.clone().call(request).into_inner();
+        let answered = self.world.registrar.clone().call(request).into_now().expect("an answer at once");
         *self.refused.lock().unwrap() = answered.err();
     }
 

@@ -11,6 +11,7 @@ mod server;
 mod stack;
 mod state;
 mod steer;
+mod storage;
 mod worker;
 
 pub use config::{Config, ConfigError, Sources};

@@ -55,7 +55,7 @@ fn auth(error: &sip_auth::Error, transaction: &Rescue) -> Reply {
 fn registrar(error: &registrar::Error, transaction: &Rescue) -> Reply {
     use registrar::Error::{
         BadExtension, BadRequest, Forbidden, ForbiddenContact, ForeignDomain, IntervalTooBrief,
-        LimitExceeded, NotFound, OutOfOrder, TooManyBindings, UnsupportedBody,
+        LimitExceeded, NotFound, OutOfOrder, Storage, TooManyBindings, UnsupportedBody,
     };
     match error {
         BadExtension { unsupported } => transaction
@@ -76,14 +76,22 @@ fn registrar(error: &registrar::Error, transaction: &Rescue) -> Reply {
             .header(HeaderName::MinExpires, min_expires_seconds)
             .finish(),
         OutOfOrder => because(transaction, StatusCode::SERVER_INTERNAL_ERROR, error).finish(),
+        Storage(unkept) => storage(*unkept, transaction),
     }
+}
+
+/// What cannot be kept now may be when the disk is well again (RFC 3261 §21.5.4).
+fn storage(unkept: replication::Unkept, transaction: &Rescue) -> Reply {
+    because(transaction, StatusCode::SERVICE_UNAVAILABLE, unkept)
+        .header(HeaderName::RetryAfter, RETRY_AFTER_SECONDS)
+        .finish()
 }
 
 fn presence(error: &presence::Error, transaction: &Rescue) -> Reply {
     use presence::Error::{
         BadEvent, BadExtension, ConditionFailed, Document, Forbidden, IntervalTooBrief, Malformed,
         MergedRequest, NoBody, NoSubscription, NotAcceptable, NotFound, NothingPublished, OutOfOrder,
-        TooLarge, TooManyPublications, TooManyPublicationsOfAor, TooManySubscriptions,
+        Storage, TooLarge, TooManyPublications, TooManyPublicationsOfAor, TooManySubscriptions,
         TooManySubscriptionsInDialog, TooManyWatchers, UnsupportedEncoding, UnsupportedMediaType,
     };
     match error {
@@ -95,6 +103,7 @@ fn presence(error: &presence::Error, transaction: &Rescue) -> Reply {
         TooManyPublicationsOfAor { .. } | TooManySubscriptionsInDialog { .. } => {
             because(transaction, StatusCode::FORBIDDEN, error).finish()
         }
+        Storage(unkept) => storage(*unkept, transaction),
         NotFound => transaction.reply(StatusCode::NOT_FOUND).finish(),
         NotAcceptable { content_type } => {
             transaction.reply(StatusCode::NOT_ACCEPTABLE).header(HeaderName::Accept, content_type).finish()
@@ -284,6 +293,14 @@ mod tests {
             "403 Forbidden - more than 9 bindings of one address-of-record",
         );
         check(R::LimitExceeded { limit: "l", max: 9 }.into(), "403 Forbidden - l is 9");
+        check(
+            R::Storage(replication::Unkept::Full).into(),
+            "503 Service Unavailable - the disk takes no more changes | Retry-After: 10",
+        );
+        check(
+            P::Storage(replication::Unkept::Lost).into(),
+            "503 Service Unavailable - a change could not be written to the disk | Retry-After: 10",
+        );
         check(
             P::Malformed { header: "Expires", expected: "a number" }.into(),
             "400 Bad Request - Expires: a number is expected",

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use admin::Admin;
 use parking_lot::Mutex;
 use prometheus::Registry;
+use replication::Journal;
 use sip_message::Transport;
 use sip_service::Domains;
 use sip_transport::{Transports, WorkerSockets};
@@ -19,7 +20,8 @@ use crate::config::{Config, ConfigError};
 use crate::metrics::{probes, register_build_info};
 use crate::secret;
 use crate::stack::{Stack, WorkerStack};
-use crate::state::State;
+use crate::state::{State, unix_ms};
+use crate::storage;
 use crate::worker::Worker;
 
 /// A server that cannot start.
@@ -44,6 +46,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The journal could not be had.
+    #[error("journal: {0}")]
+    Journal(#[from] replication::Error),
     /// A thread could not be had.
     #[error("a worker could not be started: {0}")]
     Thread(io::Error),
@@ -63,6 +68,7 @@ pub struct Server {
     admin: Admin,
     admin_address: SocketAddr,
     config: Mutex<Config>,
+    journal: Option<Arc<Journal>>,
 }
 
 impl Server {
@@ -89,6 +95,14 @@ impl Server {
         let domains = Arc::new(domains(&config, &transports));
         let network = Arc::clone(&transports) as Arc<dyn sip_service::Network>;
         let state = Arc::new(State::new(&config, &domains, network, metrics, secret, &registry, now)?);
+        let journal = storage::open(
+            &config.storage,
+            &config.server.data_dir,
+            &registry,
+            &state.bindings,
+            &state.presence,
+            unix_ms,
+        )?;
 
         let admin_error = |source| StartError::Admin { address: config.admin.address, source };
         let listener = tokio::net::TcpListener::bind(config.admin.address).await.map_err(admin_error)?;
@@ -132,6 +146,7 @@ impl Server {
             admin,
             admin_address,
             config: Mutex::new(config),
+            journal,
         })
     }
 
@@ -181,6 +196,9 @@ impl Server {
             if worker.join().is_err() {
                 tracing::error!("a worker ended by a panic");
             }
+        }
+        if let Some(journal) = self.journal {
+            journal.close();
         }
     }
 }

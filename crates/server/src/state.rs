@@ -111,7 +111,8 @@ fn users(config: &Config) -> Arc<Users> {
     }
 }
 
-fn unix_ms() -> i64 {
+/// Milliseconds since 1970 UTC.
+pub(crate) fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,7 @@ use presence::{Publish, Subscribe};
 use proxy::Proxy;
 use registrar::{Locations, Registrar};
 use sip_message::{Aor, EventType, HeaderName, Method, NameAddr, Request};
-use sip_service::{Answered, Domains, Registrations, SipRequest};
+use sip_service::{Answer, Answered, Domains, Registrations, SipRequest};
 use tower_service::Service;
 
 use crate::Error;
@@ -85,7 +85,7 @@ impl Steer {
 impl Service<SipRequest> for Steer {
     type Response = Answered;
     type Error = Error;
-    type Future = Ready<Result<Answered, Error>>;
+    type Future = Answer<Error>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(())) // every service is always ready: admission is decided in `call`
@@ -93,17 +93,17 @@ impl Service<SipRequest> for Steer {
 
     fn call(&mut self, request: SipRequest) -> Self::Future {
         match destination(request.message(), &self.domains) {
-            Destination::Registrar => flatten(self.registrar.call(request)),
-            Destination::Publish => flatten(self.publish.call(request)),
-            Destination::Subscribe if self.is_for_devices(&request) => flatten(self.proxy.call(request)),
-            Destination::Subscribe => flatten(self.subscribe.call(request)),
-            Destination::Proxy => flatten(self.proxy.call(request)),
-            Destination::Local => self.local.call(request),
+            Destination::Registrar => self.registrar.call(request).map_err(),
+            Destination::Publish => self.publish.call(request).map_err(),
+            Destination::Subscribe if self.is_for_devices(&request) => at_once(self.proxy.call(request)),
+            Destination::Subscribe => self.subscribe.call(request).map_err(),
+            Destination::Proxy => at_once(self.proxy.call(request)),
+            Destination::Local => at_once(self.local.call(request)),
         }
     }
 }
 
-/// The answer of a feature with its error as one of ours.
-fn flatten<E: Into<Error>>(answer: Ready<Result<Answered, E>>) -> Ready<Result<Answered, Error>> {
-    std::future::ready(answer.into_inner().map_err(Into::into))
+/// The answer of a feature that never waits, with its error as one of ours.
+fn at_once<E: Into<Error>>(answer: Ready<Result<Answered, E>>) -> Answer<Error> {
+    Answer::now(answer.into_inner().map_err(Into::into))
 }

@@ -19,9 +19,9 @@ pub struct Dialog {
     /// The watcher's side as To: `<uri>;tag=…`, the From of the SUBSCRIBE.
     pub(crate) remote: Box<str>,
     /// Where the tag stands in `remote`; beyond its end if there is none (RFC 2543 peers, §12.1.1).
-    remote_tag_start: u32,
+    pub(crate) remote_tag_start: u32,
     pub(crate) local_cseq: u32,
-    remote_cseq: u32,
+    pub(crate) remote_cseq: u32,
     pub(crate) remote_target: Box<str>,
     /// Route header field values in the order of the Record-Route (§12.1.1).
     pub(crate) route_set: Box<[Box<str>]>,

@@ -6,6 +6,7 @@ mod error;
 mod machine;
 mod notify;
 mod outcome;
+mod persist;
 mod policy;
 mod state;
 

@@ -86,9 +86,9 @@ pub struct Subscribe<'a> {
 pub(crate) struct Subscription {
     pub(crate) id: Option<Box<str>>,
     state: State,
-    expires_at: Instant,
+    pub(crate) expires_at: Instant,
     /// The version that the watcher is known to have.
-    told: Option<u64>,
+    pub(crate) told: Option<u64>,
     need: Need,
 }
 
@@ -302,8 +302,18 @@ impl Dialog {
 }
 
 impl Subscription {
-    fn is_terminated(&self) -> bool {
+    /// One that was written down by an earlier process.
+    pub(crate) fn restored(id: Option<Box<str>>, is_pending: bool, expires_at: Instant) -> Self {
+        let state = if is_pending { State::Pending } else { State::Active };
+        Self { id, state, expires_at, told: None, need: Need::Nothing }
+    }
+
+    pub(crate) fn is_terminated(&self) -> bool {
         matches!(self.state, State::Terminated { .. })
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        self.state == State::Pending
     }
 
     /// Ends it, unless it has ended.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use replication::{Malformed, Reader, put_text};
 use sip_message::Transport;
 
 /// One connection of a stream transport, unique in the life of the process; `NONE` for datagrams and for flows that
@@ -13,6 +14,8 @@ pub struct Connection(pub u64);
 impl Connection {
     /// No particular connection.
     pub const NONE: Self = Self(0);
+    /// A connection of a process that has ended: no connection is ever it.
+    pub const GONE: Self = Self(u64::MAX);
 }
 
 /// Transport, our address, the peer's address, and the connection if there is one (RFC 5626 §3.2).
@@ -26,6 +29,28 @@ pub struct Flow {
     pub remote: SocketAddr,
     /// The connection.
     pub connection: Connection,
+}
+
+impl Flow {
+    /// Writes it into a record.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        put_text(out, self.transport.token());
+        put_text(out, &self.local.to_string());
+        put_text(out, &self.remote.to_string());
+        out.push(u8::from(self.connection != Connection::NONE));
+    }
+
+    /// Reads it from a record. A connection does not outlive its process: what was one is [`Connection::GONE`].
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn read(record: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let transport = Transport::from_token(record.text()?).ok_or(Malformed)?;
+        let mut address = || record.text()?.parse().map_err(|_| Malformed);
+        let (local, remote) = (address()?, address()?);
+        let connection = if record.u8()? == 0 { Connection::NONE } else { Connection::GONE };
+        Ok(Self { transport, local, remote, connection })
+    }
 }
 
 /// A next hop: the flow to it and what our Via says there.

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod answer;
 mod client;
 mod directory;
 mod domains;
@@ -11,6 +12,7 @@ mod metrics;
 mod network;
 mod server;
 
+pub use answer::Answer;
 pub use client::{ClientFailure, ClientUser, TimerUser};
 pub use directory::{Directory, Registrations};
 pub use domains::{Domain, Domains};

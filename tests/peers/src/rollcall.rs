@@ -51,13 +51,20 @@ impl Rollcall {
         let (sip, admin) = (local(free_port()?), local(free_port()?));
         let folder = tempfile::tempdir()?;
         write_config(folder.path(), sip, admin, config)?;
-        let mut command = Command::new(binary()?);
-        command.current_dir(folder.path()).args(["run", "--config", "rollcall.toml"]);
-        let mut process = Process::start("rollcall", &mut command)?;
-        process.wait_until("/readyz", LIMIT, || {
-            http::get(admin, "/readyz").is_ok_and(|(code, _)| code == 200).then_some(())
-        })?;
+        let process = run(folder.path(), admin)?;
         Ok(Self { process, folder, sip, admin })
+    }
+
+    /// Kills the server as a crash would (SIGKILL), does something to its folder, and starts it again over the same data.
+    ///
+    /// # Errors
+    /// It does not become ready again.
+    pub fn crash(&mut self, meanwhile: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        self.wait()?;
+        meanwhile(self.folder.path())?;
+        self.process = run(self.folder.path(), self.admin)?;
+        Ok(())
     }
 
     /// Where it takes SIP, over UDP and TCP.
@@ -156,6 +163,17 @@ impl Rollcall {
     pub fn log(&mut self) -> String {
         self.process.log()
     }
+}
+
+/// Runs the binary over the configuration in `folder` and waits until it is ready.
+fn run(folder: &Path, admin: SocketAddr) -> Result<Process> {
+    let mut command = Command::new(binary()?);
+    command.current_dir(folder).args(["run", "--config", "rollcall.toml"]);
+    let mut process = Process::start("rollcall", &mut command)?;
+    process.wait_until("/readyz", LIMIT, || {
+        http::get(admin, "/readyz").is_ok_and(|(code, _)| code == 200).then_some(())
+    })?;
+    Ok(process)
 }
 
 fn local(port: u16) -> SocketAddr {

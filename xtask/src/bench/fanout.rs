@@ -65,7 +65,9 @@ impl Fanout {
         self.round += 1;
         // Fixed width, so that no round's note is contained in another's.
         let note = format!("round {:06}", self.round);
-        let text = publish(PRESENTITY, self.publisher.port, self.round, self.entity_tag.as_deref(), &note);
+        let port = self.publisher.port;
+        let call_id = format!("publish-{port}");
+        let text = publish(PRESENTITY, port, call_id, self.round, self.entity_tag.as_deref(), &note);
         self.told.clear();
         self.told.resize(WATCHERS, false);
         let (mut left, mut published) = (WATCHERS, false);

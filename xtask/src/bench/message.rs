@@ -126,7 +126,14 @@ pub(crate) fn subscribe(
 }
 
 /// Publishes a document with a note: initially, or with the entity-tag of what it replaces (RFC 3903 §4.1).
-pub(crate) fn publish(user: &str, port: u16, cseq: u32, entity_tag: Option<&str>, note: &str) -> String {
+pub(crate) fn publish(
+    user: &str,
+    port: u16,
+    call_id: String,
+    cseq: u32,
+    entity_tag: Option<&str>,
+    note: &str,
+) -> String {
     let condition = entity_tag.map(|tag| format!("SIP-If-Match: {tag}\r\n")).unwrap_or_default();
     let fields =
         format!("Event: presence\r\nExpires: 3600\r\n{condition}Content-Type: application/pidf+xml\r\n");
@@ -138,7 +145,6 @@ pub(crate) fn publish(user: &str, port: u16, cseq: u32, entity_tag: Option<&str>
          </contact><note>{note}</note></tuple>\r\n\
          <dm:person id=\"p1\"><rpid:activities><rpid:busy/></rpid:activities></dm:person>\r\n</presence>\r\n"
     );
-    let call_id = format!("publish-{port}");
     Request {
         method: "PUBLISH",
         target: user,

@@ -8,6 +8,7 @@ mod fanout;
 mod memory;
 mod message;
 mod process;
+mod recovery;
 mod report;
 mod server;
 mod sipp;
@@ -20,6 +21,7 @@ use clap::Args;
 
 use self::cost::Work;
 use self::memory::Thing;
+use self::recovery::Recovery;
 use self::report::{Figure, Machine, Results, first_line};
 use self::server::Kind;
 use crate::shell::{release_binary, root};
@@ -39,7 +41,7 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with_all = ["only", "quick"])]
     write: bool,
     /// Only the measurement of this name: echo, register, register-auth, forward, call, publish, notify, binding,
-    /// subscription.
+    /// subscription, recovery.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Measures Rollcall alone.
@@ -53,9 +55,10 @@ enum Measurement {
     Echo,
     Cost(Work, Figure),
     Memory(Thing, Figure),
+    Recovery,
 }
 
-const MEASUREMENTS: [(&str, Measurement); 9] = [
+const MEASUREMENTS: [(&str, Measurement); 10] = [
     ("echo", Measurement::Echo),
     ("register", Measurement::Cost(Work::Register, Figure::Register)),
     ("register-auth", Measurement::Cost(Work::RegisterAuth, Figure::RegisterAuth)),
@@ -65,6 +68,7 @@ const MEASUREMENTS: [(&str, Measurement); 9] = [
     ("notify", Measurement::Cost(Work::Notify, Figure::Notify)),
     ("binding", Measurement::Memory(Thing::Binding, Figure::Binding)),
     ("subscription", Measurement::Memory(Thing::Subscription, Figure::Subscription)),
+    ("recovery", Measurement::Recovery),
 ];
 
 /// Runs the measurements and prints the tables.
@@ -94,6 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .with_context(|| format!("measurement {name}"))?;
     }
     println!("{}", results.table());
+    println!("{}", results.durability());
     if !results.samples.is_empty() {
         println!("{}", results.loads());
     }
@@ -118,7 +123,11 @@ fn measure(
         Measurement::Echo => results.echo = Some(echo::microseconds(if quick { 20_000 } else { 200_000 })?),
         Measurement::Cost(work, figure) => {
             let repetitions = if quick { 1 } else { REPETITIONS };
-            work.measure(kinds, rollcall, quick, repetitions, folder, |sample| {
+            let mut kinds = kinds.to_vec();
+            if figure.changes_state() {
+                kinds.push(Kind::RollcallOnDisk);
+            }
+            work.measure(&kinds, rollcall, quick, repetitions, folder, |sample| {
                 eprintln!("{}, {}: {:.1} CPU µs", figure.title(), sample.kind.name(), sample.microseconds);
                 results.add(figure, sample.kind, sample.microseconds);
                 for told in &sample.load.told {
@@ -126,6 +135,11 @@ fn measure(
                 }
                 results.samples.push((figure, sample));
             })?;
+        }
+        Measurement::Recovery => {
+            let recovery = Recovery::measure(rollcall, quick, folder)?;
+            eprintln!("recovery: {:.2} s", recovery.took.as_secs_f64());
+            results.recovery = Some(recovery);
         }
         Measurement::Memory(thing, figure) => {
             for (kind, bytes) in thing.measure(kinds, rollcall, quick, folder)? {

@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use super::cost::{Load, Sample};
 use super::memory::{Thing, WAVES};
+use super::recovery::Recovery;
 use super::server::Kind;
 
 /// What is reported, in the order of the table.
@@ -57,6 +58,11 @@ impl Figure {
         }
     }
 
+    /// Whether it is the price of something that is kept.
+    pub(crate) fn changes_state(self) -> bool {
+        matches!(self, Self::Register | Self::Publish | Self::Notify)
+    }
+
     fn mark(self) -> Mark {
         match self {
             Self::LastTold => Mark::AtMost(25.0),
@@ -73,6 +79,8 @@ pub(crate) struct Results {
     /// Processor microseconds of a bare UDP echo.
     pub(crate) echo: Option<f64>,
     pub(crate) values: BTreeMap<(Figure, Kind), Vec<f64>>,
+    /// How long a start over much state takes.
+    pub(crate) recovery: Option<Recovery>,
     /// Every measurement of processor time, with its load.
     pub(crate) samples: Vec<(Figure, Sample)>,
 }
@@ -121,6 +129,42 @@ impl Results {
         table
     }
 
+    /// What it costs to have state on the disk.
+    pub(crate) fn durability(&self) -> String {
+        let median = |figure, kind| {
+            self.values.get(&(figure, kind)).and_then(|values| Spread::of(values)).map(|spread| spread.median)
+        };
+        let mut table = String::new();
+        for figure in self.values.keys().filter(|(_, kind)| *kind == Kind::RollcallOnDisk).map(|(f, _)| *f) {
+            let Some((memory, disk)) =
+                median(figure, Kind::Rollcall).zip(median(figure, Kind::RollcallOnDisk))
+            else {
+                continue;
+            };
+            if table.is_empty() {
+                table += "| | unit | `memory` | `commit` | more |\n|---|---|---|---|---|\n";
+            }
+            let more = disk - memory;
+            let _ = writeln!(
+                table,
+                "| {} | {} | {memory:.1} | {disk:.1} | {more:.1} |",
+                figure.title(),
+                figure.unit()
+            );
+        }
+        if let Some(Recovery { bindings, publications, took, journal_bytes }) = self.recovery {
+            let (bindings, publications) = (grouped(bindings), grouped(publications));
+            let _ = writeln!(
+                table,
+                "\nKilled with {bindings} bindings, {publications} publications and {publications} subscriptions, {} MB of \
+                 journal,\nthe server has them all again and is ready after {:.2} s (mark: ≤ 15 s).",
+                journal_bytes / 1_000_000,
+                took.as_secs_f64(),
+            );
+        }
+        table
+    }
+
     /// The table of single measurements.
     pub(crate) fn loads(&self) -> String {
         let mut table = String::from(
@@ -152,11 +196,14 @@ impl Results {
              - machine: {cores} × {cpu}, {memory}, Linux {kernel}\n- date: {date}\n{versions}\n\
              ## Results\n\n\
              Medians of the repetitions of one run, with the least and the greatest in parentheses; marks are held against the\n\
-             medians.\n\n{results}\n\
+             medians. Both servers keep their state in memory.\n\n{results}\n\
+             ## What durability costs\n\n\
+             The same loads in the same run with `storage.durability` as it is by default: acknowledged when it is on the disk.\n\n\
+             {durability}\n\
              ## How it is measured\n\n\
              Both servers run on the same machine as their load, on loopback UDP, each with a fresh state, first one, then \
-             the other.\nRollcall has its default configuration, so one worker per core; kamailio has four processes and \
-             keeps everything in memory\n(`xtask/src/bench/kamailio.cfg`). Neither authenticates except where digest is \
+             the other.\nRollcall has one worker per core; kamailio has four processes \
+             (`xtask/src/bench/kamailio.cfg`). Neither authenticates except where digest is \
              measured. A load like the one that is\nmeasured comes before it, so that memory has its size.\n\n\
              - **CPU µs**: user and system time of all threads and processes of the server (`/proc/PID/stat`) over the run \
              and until its\n  last transaction is gone, less what it needs at rest, divided by the operations. The load is \
@@ -173,6 +220,7 @@ impl Results {
              a wave before\n  them brings transactions and buffers to their size.\n\n\
              ## Load\n\n{loads}",
             results = self.table(),
+            durability = self.durability(),
             loads = self.loads(),
             bindings = grouped((WAVES - 1) * Thing::Binding.per_wave(false)),
             subscriptions = grouped((WAVES - 1) * Thing::Subscription.per_wave(false)),

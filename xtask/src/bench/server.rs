@@ -27,7 +27,10 @@ const KAMAILIO_TABLES: &str = "/usr/share/kamailio/dbtext/kamailio";
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
+    /// State in memory, as kamailio keeps it here.
     Rollcall,
+    /// State on the disk before it is acknowledged, as is the default.
+    RollcallOnDisk,
     Kamailio,
 }
 
@@ -35,6 +38,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rollcall => "Rollcall",
+            Self::RollcallOnDisk => "Rollcall, on disk",
             Self::Kamailio => "kamailio",
         }
     }
@@ -65,17 +69,25 @@ impl Server {
         }
         fs::create_dir_all(&folder)?;
         match kind {
-            Kind::Rollcall => Self::start_rollcall(rollcall, auth, &folder),
+            Kind::Rollcall => Self::start_rollcall(kind, "memory", rollcall, auth, &folder),
+            Kind::RollcallOnDisk => Self::start_rollcall(kind, "commit", rollcall, auth, &folder),
             Kind::Kamailio => Self::start_kamailio(auth, &folder),
         }
     }
 
-    fn start_rollcall(rollcall: &Path, auth: bool, folder: &Path) -> Result<Self> {
+    fn start_rollcall(
+        kind: Kind,
+        durability: &str,
+        rollcall: &Path,
+        auth: bool,
+        folder: &Path,
+    ) -> Result<Self> {
         let (port, admin) = (free_udp_port()?, free_tcp_port()?);
         let mut config = include_str!("rollcall.toml")
             .replace("{folder}", &folder.display().to_string())
             .replace("{port}", &port.to_string())
             .replace("{admin}", &admin.to_string())
+            .replace("{durability}", durability)
             .replace("{auth}", &auth.to_string());
         if auth {
             for user in 0..USERS {
@@ -83,15 +95,11 @@ impl Server {
                     &format!("\n[[user]]\naor = \"sip:u{user}@bench.test\"\npassword = \"secret{user}\"\n");
             }
         }
-        let path = folder.join("rollcall.toml");
-        fs::write(&path, config)?;
-        let mut command = Command::new(rollcall);
-        command.arg("run").arg("--config").arg(&path).env("RUST_LOG", "warn").current_dir(folder);
-        let mut process = Process::start("rollcall", &mut command, folder)?;
+        fs::write(folder.join("rollcall.toml"), config)?;
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin));
-        process.wait_until("/readyz", READY, || http_get(admin, "/readyz").is_ok())?;
+        let process = run_rollcall(rollcall, admin, folder)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Ok(Self { kind: Kind::Rollcall, address, process, control: Control::Http(admin) })
+        Ok(Self { kind, address, process, control: Control::Http(admin) })
     }
 
     fn start_kamailio(auth: bool, folder: &Path) -> Result<Self> {
@@ -126,6 +134,21 @@ impl Server {
         process.wait_until("an answer to OPTIONS", READY, || ping(&pinger, address))?;
         let control = Control::Binrpc(folder.join("ctl"));
         Ok(Self { kind: Kind::Kamailio, address, process, control })
+    }
+
+    /// Kills Rollcall, starts it over the same data, and returns how long it takes until it is ready.
+    pub(crate) fn crash(&mut self, rollcall: &Path, folder: &Path) -> Result<Duration> {
+        let Control::Http(admin) = self.control else { bail!("{} is not ours to kill", self.kind.name()) };
+        self.process.kill()?;
+        let start = Instant::now();
+        self.process = run_rollcall(rollcall, admin, &folder.join(self.kind.name()))?;
+        Ok(start.elapsed())
+    }
+
+    /// The sum of the samples of a metric of Rollcall's.
+    pub(crate) fn metric(&self, name: &str) -> Result<u64> {
+        let Control::Http(admin) = self.control else { bail!("{} has other metrics", self.kind.name()) };
+        sum(&http_get(admin, "/metrics")?, name, ' ').with_context(|| format!("no {name} in /metrics"))
     }
 
     /// Processor time used so far.
@@ -181,6 +204,14 @@ impl Server {
             }
         }
     }
+}
+
+fn run_rollcall(rollcall: &Path, admin: SocketAddr, folder: &Path) -> Result<Process> {
+    let mut command = Command::new(rollcall);
+    command.arg("run").arg("--config").arg(folder.join("rollcall.toml")).env("RUST_LOG", "warn");
+    let mut process = Process::start("rollcall", command.current_dir(folder), folder)?;
+    process.wait_until("/readyz", READY, || http_get(admin, "/readyz").is_ok())?;
+    Ok(process)
 }
 
 /// The sum of the last words of the lines that begin with `prefix`; `None` if there is no such line.

@@ -16,8 +16,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use presence::{Clock, Config, DomainConfig, Error, Metrics, Presence, Publish, Settings, Subscribe};
+use presence::{
+    Clock, Config, DomainConfig, Error, Kept, Metrics, Presence, Publish, Restoring, Settings, Subscribe,
+};
 use prometheus::Registry;
+use replication::{Journal, Options, Persistence};
 use sip_message::{Aor, Framed, HeaderName, Limits, Method, Request, Response, StatusCode, Transport, Uri};
 use sip_service::{
     Connection, Directory, Domains, Endpoint, EndpointConfig, Flow, Hop, Identity, LocateError, Network,
@@ -121,8 +124,8 @@ impl TransactionUser for Stack {
         });
         let rescue = request.transaction.rescue();
         let answer = match request.message().method() {
-            Method::Publish => self.publish.clone().call(request).into_inner(),
-            Method::Subscribe => self.subscribe.clone().call(request).into_inner(),
+            Method::Publish => self.publish.clone().call(request).into_now().expect("an answer at once"),
+            Method::Subscribe => self.subscribe.clone().call(request).into_now().expect("an answer at once"),
             other => panic!("{other}"),
         };
         if let Err(error) = answer {
@@ -156,7 +159,7 @@ pub fn code_of(error: &Error) -> StatusCode {
         Error::MergedRequest => StatusCode::LOOP_DETECTED,
         Error::BadEvent { .. } => StatusCode::BAD_EVENT,
         Error::OutOfOrder { .. } => StatusCode::SERVER_INTERNAL_ERROR,
-        Error::TooManyPublications { .. } | Error::TooManySubscriptions { .. } => {
+        Error::TooManyPublications { .. } | Error::TooManySubscriptions { .. } | Error::Storage(_) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
     }
@@ -258,6 +261,8 @@ pub struct Bench {
     dice: AtomicU64,
     /// The last NOTIFY of each dialog, lost ones included.
     flights: HashMap<String, Flight>,
+    /// Where state is kept, if it is, and the journal there.
+    kept: Option<(tempfile::TempDir, Arc<Journal>)>,
 }
 
 struct Flight {
@@ -265,6 +270,8 @@ struct Flight {
     cseq: u32,
     sent: Instant,
     is_concluded: bool,
+    /// The process that sent it has ended: numbers that it had reserved are skipped.
+    is_of_before: bool,
 }
 
 pub fn settings(config: Config, domain: DomainConfig) -> Settings {
@@ -279,7 +286,18 @@ impl Bench {
 
     pub fn with(config: Config, domain: DomainConfig) -> Self {
         UNIX_MS.set(EPOCH_UNIX_MS);
-        let (network, now, registry) = (Arc::new(FakeNetwork::default()), Instant::now(), Registry::new());
+        Self::begin(config, domain, Instant::now(), Arc::default(), 7)
+    }
+
+    /// A server without state.
+    fn begin(
+        config: Config,
+        domain: DomainConfig,
+        now: Instant,
+        registrations: Arc<FakeRegistrations>,
+        seed: u64,
+    ) -> Self {
+        let (network, registry) = (Arc::new(FakeNetwork::default()), Registry::new());
         let service_metrics = sip_service::Metrics::register(&registry).expect("metrics");
         let endpoint = Endpoint::new(
             Arc::<FakeNetwork>::clone(&network),
@@ -287,7 +305,6 @@ impl Bench {
             service_metrics,
             now,
         );
-        let registrations = Arc::new(FakeRegistrations::default());
         let clock = Clock { unix_ms: || UNIX_MS.get(), monotonic: Instant::now };
         let metrics = Metrics::register(&registry).expect("metrics");
         let presence = Presence::new(
@@ -296,7 +313,7 @@ impl Bench {
             settings(config, domain),
             metrics,
             clock,
-            7,
+            seed,
             now,
         );
         let stack = Stack {
@@ -324,7 +341,58 @@ impl Bench {
             loss_milli: 0,
             dice: AtomicU64::new(1),
             flights: HashMap::new(),
+            kept: None,
         }
+    }
+
+    /// From now on state is written to a journal; what is there already is taken back.
+    pub fn keep(&mut self) {
+        let folder = tempfile::tempdir().expect("a directory");
+        self.recover(folder);
+    }
+
+    fn recover(&mut self, folder: tempfile::TempDir) {
+        let options = Options { segment_bytes: 1 << 20, ..Options::default() };
+        let metrics = replication::Metrics::register(&Registry::new()).expect("metrics");
+        let mut restoring = Restoring::default();
+        let (presence, now) = (Arc::clone(&self.presence), self.now);
+        let (journal, _) = Journal::open(folder.path(), options, metrics, UNIX_MS.get(), |record| {
+            assert_eq!(presence.restore(now, &record, &mut restoring), Ok(true), "{record:?}");
+        })
+        .expect("a journal");
+        let persistence =
+            Persistence { journal: Arc::clone(&journal), is_awaited: false, unix_ms: || UNIX_MS.get() };
+        let kept = Kept { publications: Some(persistence.clone()), subscriptions: Some(persistence) };
+        self.presence.resume(now, kept, restoring);
+        self.kept = Some((folder, journal));
+        self.deliver();
+    }
+
+    /// The process ends and, `down` later, another begins over the same journal. What was under way is lost; watchers and
+    /// registrations are where they were, but that those named in `registered` are there meanwhile.
+    pub fn restart(&mut self, down: Duration, registered: &[(&str, bool)]) {
+        let (folder, journal) = self.kept.take().expect("`keep` was called");
+        journal.close();
+        for (name, is_registered) in registered {
+            let aor = Aor::parse(&format!("{name}@example.test")).expect("an AOR");
+            let mut registrations = self.registrations.0.lock();
+            if *is_registered {
+                registrations.insert(aor)
+            } else {
+                registrations.remove(&aor)
+            };
+        }
+        UNIX_MS.set(UNIX_MS.get() + down.as_millis() as i64);
+        let seed = self.next();
+        let registrations = Arc::clone(&self.registrations);
+        let mut new = Self::begin(self.config, self.domain, self.now + down, registrations, seed);
+        std::mem::swap(self, &mut new);
+        (self.start, self.serial, self.watchers) = (new.start, new.serial, new.watchers);
+        self.flights = new.flights;
+        for flight in self.flights.values_mut() {
+            (flight.is_concluded, flight.is_of_before) = (true, true);
+        }
+        self.recover(folder);
     }
 
     /// From now on every request comes from this identity, not from whoever From names.
@@ -397,7 +465,8 @@ impl Bench {
     /// No NOTIFY is sent while another of its dialog is unanswered; Timer F (RFC 3261 §17.1.2.2) concludes what stays so.
     fn check_flight(&mut self, request: &Request) {
         let branch = request.via().branch().to_owned();
-        let new = Flight { branch, cseq: request.cseq().number, sent: self.now, is_concluded: false };
+        let cseq = request.cseq().number;
+        let new = Flight { branch, cseq, sent: self.now, is_concluded: false, is_of_before: false };
         match self.flights.entry(request.call_id().to_owned()) {
             Entry::Vacant(entry) => {
                 entry.insert(new);
@@ -407,7 +476,7 @@ impl Bench {
                 let is_over = last.is_concluded || self.now - last.sent >= Duration::from_secs(32);
                 assert!(is_over, "two NOTIFYs in flight in dialog {}", request.call_id());
                 // RFC 3261 §12.2.1.1: by one, but for those that the transport refused.
-                let is_perfect = self.network.refused.load(Ordering::Relaxed) == 0;
+                let is_perfect = self.network.refused.load(Ordering::Relaxed) == 0 && !last.is_of_before;
                 assert!(!is_perfect || new.cseq == last.cseq + 1, "CSeq {} after {}", new.cseq, last.cseq);
                 entry.insert(new);
             }

@@ -6,8 +6,10 @@ mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
+use replication::Options;
 use serde::{Deserialize, Serialize};
 use sip_message::Transport;
 use sip_transport::ListenConfig;
@@ -92,11 +94,61 @@ pub struct LimitsConfig {
 }
 
 /// `[storage]`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
-    /// When a change is acknowledged.
+    /// How long acknowledged state lasts. `commit`: it is on the disk before it is acknowledged; `relaxed`: soon after;
+    /// `memory`: as long as the process. Default `commit`.
     pub durability: Durability,
+    /// The same for bindings alone.
+    pub bindings: Option<Durability>,
+    /// The same for publications alone.
+    pub publications: Option<Durability>,
+    /// The same for subscriptions alone.
+    pub subscriptions: Option<Durability>,
+    /// The journal, in `journal` of `server.data_dir`: octets of a segment, 65,536 to 1,073,741,824. Two are reserved on
+    /// the disk. Default 16,777,216.
+    pub segment_bytes: u64,
+    /// Octets of all segments below which they are not written anew. Default 67,108,864.
+    pub compact_bytes_min: u64,
+    /// Milliseconds, 0 to 100, from one write to the next while they come one upon another: after a pause a change is
+    /// written at once. Default 2.
+    pub commit_interval_ms: u32,
+    /// Milliseconds that a change which nobody waits for may stay unwritten, 1 to 10,000. Default 10.
+    pub relaxed_delay_ms: u32,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        let Options { segment_bytes, commit_interval, relaxed_delay, compact_bytes_min } = Options::default();
+        let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        Self {
+            durability: Durability::default(),
+            bindings: None,
+            publications: None,
+            subscriptions: None,
+            segment_bytes,
+            compact_bytes_min,
+            commit_interval_ms: milliseconds(commit_interval),
+            relaxed_delay_ms: milliseconds(relaxed_delay),
+        }
+    }
+}
+
+impl StorageConfig {
+    /// Bindings, publications, subscriptions.
+    pub(crate) fn kinds(&self) -> [Durability; 3] {
+        [self.bindings, self.publications, self.subscriptions].map(|kind| kind.unwrap_or(self.durability))
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            segment_bytes: self.segment_bytes,
+            compact_bytes_min: self.compact_bytes_min,
+            commit_interval: Duration::from_millis(self.commit_interval_ms.into()),
+            relaxed_delay: Duration::from_millis(self.relaxed_delay_ms.into()),
+        }
+    }
 }
 
 /// How long acknowledged state lasts.
@@ -104,11 +156,11 @@ pub struct StorageConfig {
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// As long as the process.
-    #[default]
     Memory,
-    /// Written soon after the answer. Not in this version.
+    /// Written soon after the answer: a crash may lose what was acknowledged within `relaxed_delay_ms`.
     Relaxed,
-    /// On disk before the answer. Not in this version.
+    /// On the disk before the answer.
+    #[default]
     Commit,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sip_message::Aor;
 
-use super::{Config, ConfigError, Durability};
+use super::{Config, ConfigError};
 
 const ALGORITHMS_EXPECTED: &str = "expected at least one of MD5, SHA-256, SHA-512-256";
 
@@ -24,11 +24,19 @@ impl Config {
             .validate()
             .map_err(|error| ConfigError::at(format!("presence.{}", error.key), error.message))?;
         self.transport.validate().map_err(|error| ConfigError::at("transport", error.to_string()))?;
-        if self.storage.durability != Durability::Memory {
-            return Err(ConfigError::at(
-                "storage.durability",
-                "this version keeps state in memory only: expected \"memory\"",
-            ));
+        self.validate_storage()
+    }
+
+    fn validate_storage(&self) -> Result<(), ConfigError> {
+        let storage = &self.storage;
+        if !(1 << 16..=1 << 30).contains(&storage.segment_bytes) {
+            return Err(ConfigError::at("storage.segment_bytes", "expected 65536 to 1073741824"));
+        }
+        if storage.commit_interval_ms > 100 {
+            return Err(ConfigError::at("storage.commit_interval_ms", "expected 0 to 100"));
+        }
+        if !(1..=10_000).contains(&storage.relaxed_delay_ms) {
+            return Err(ConfigError::at("storage.relaxed_delay_ms", "expected 1 to 10000"));
         }
         Ok(())
     }
@@ -123,6 +131,7 @@ impl Config {
             ("server.data_dir", self.server.data_dir == running.server.data_dir),
             ("server.node", self.server.node == running.server.node),
             ("server.workers", self.server.workers == running.server.workers),
+            ("storage", self.storage == running.storage),
             ("admin.address", self.admin.address == running.admin.address),
             ("limits.transactions_max", self.limits.transactions_max == running.limits.transactions_max),
         ];

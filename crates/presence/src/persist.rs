@@ -1,0 +1,222 @@
+//! Publications and subscriptions as records of a journal.
+//!
+//! | kind | key | value |
+//! |---|---|---|
+//! | publication | AOR, zero, entity-tag | receipt, body |
+//! | subscription | our tag | presentity, user, flow, dialog |
+//! | told | our tag | a digest of the state that each subscription's watcher has |
+//!
+//! What a watcher has is written down after every answered NOTIFY, and removed before the next one leaves, so that after a
+//! restart those are told, and only those, who may have something else.
+
+use std::time::{Duration, Instant};
+
+use presence_doc::{Document, DocumentLimits};
+use replication::{Change, Kind, Malformed, Reader, Record, put_octets, put_optional, put_text};
+use sha2::{Digest, Sha256};
+use sip_event::Dialog;
+use sip_message::Aor;
+use sip_service::Flow;
+
+use crate::PACKAGE;
+use crate::entity_tag::EntityTag;
+use crate::keys::{LocalTag, WatcherKey};
+use crate::presentity::Publication;
+use crate::view::View;
+use crate::watcher::Watcher;
+
+/// The kind of publications.
+pub const PUBLICATION: Kind = Kind(2);
+/// The kind of subscriptions.
+pub const SUBSCRIPTION: Kind = Kind(3);
+/// The kind of what watchers have.
+pub const TOLD: Kind = Kind(4);
+
+/// The form of the values that are written.
+const VERSION: u8 = 1;
+/// NOTIFYs that may be sent before a subscription is written again: the CSeq numbers that a restart may skip.
+const CSEQ_RESERVE: u32 = 1000;
+/// How many are left when it is written again: written well before they are used up.
+const CSEQ_LEFT_MIN: u32 = 500;
+
+/// A digest of what a watcher is shown; never zero. Documents of our own differ in their timestamps alone, so those are
+/// their view.
+pub(crate) fn digest(view: View, body: &[u8]) -> u64 {
+    match view {
+        View::Nothing => 1,
+        View::SyntheticOpen => 2,
+        View::SyntheticClosed => 3,
+        View::Composed => {
+            let digest = Sha256::digest(body);
+            let (first, _) = digest.split_first_chunk().expect("32 octets");
+            u64::from_le_bytes(*first).max(4)
+        }
+    }
+}
+
+/// When an instant is by the wall clock, `now` being `unix_ms`.
+pub(crate) fn unix_ms_of(at: Instant, now: Instant, unix_ms: i64) -> i64 {
+    let left = at.saturating_duration_since(now).as_millis();
+    unix_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX))
+}
+
+fn instant_of(expires_unix_ms: i64, now: Instant, unix_ms: i64, lifetime_max: Duration) -> Instant {
+    let left = u64::try_from(expires_unix_ms.saturating_sub(unix_ms)).unwrap_or(0);
+    now + Duration::from_millis(left).min(lifetime_max)
+}
+
+pub(crate) fn put_publication(
+    change: &mut Change<'_>,
+    aor: &Aor,
+    entity_tag: EntityTag,
+    received_unix_ms: i64,
+    body: &[u8],
+    expires_unix_ms: i64,
+) {
+    let value = |value: &mut Vec<u8>| {
+        value.push(VERSION);
+        value.extend_from_slice(&received_unix_ms.to_le_bytes());
+        put_octets(value, body);
+    };
+    change.put(PUBLICATION, expires_unix_ms, |key| publication_key(key, aor, entity_tag), value);
+}
+
+pub(crate) fn remove_publication(change: &mut Change<'_>, aor: &Aor, entity_tag: EntityTag) {
+    change.remove(PUBLICATION, |key| publication_key(key, aor, entity_tag));
+}
+
+fn publication_key(key: &mut Vec<u8>, aor: &Aor, entity_tag: EntityTag) {
+    key.extend_from_slice(aor.as_str().as_bytes());
+    key.push(0);
+    key.extend_from_slice(&entity_tag.to_bytes());
+}
+
+/// Reads a publication. The limits are those of now: what is no longer accepted is not taken back.
+pub(crate) fn read_publication(
+    record: &Record<'_>,
+    now: Instant,
+    unix_ms: i64,
+    lifetime_max: Duration,
+    limits: &DocumentLimits,
+) -> Result<(Aor, Publication), Malformed> {
+    let (key, entity_tag) = record.key.split_last_chunk::<16>().ok_or(Malformed)?;
+    let aor = key.strip_suffix(&[0]).ok_or(Malformed)?;
+    let aor = std::str::from_utf8(aor).ok().and_then(Aor::parse).ok_or(Malformed)?;
+    let mut value = Reader::new(record.value);
+    if value.u8()? != VERSION {
+        return Err(Malformed);
+    }
+    let received_unix_ms = value.i64()?;
+    let document = Document::parse(value.octets()?, limits).map_err(|_| Malformed)?;
+    value.finish()?;
+    let expires_at = instant_of(record.expires_unix_ms, now, unix_ms, lifetime_max);
+    let entity_tag = EntityTag::from_bytes(*entity_tag);
+    Ok((aor, Publication { entity_tag, document, received_unix_ms, expires_at }))
+}
+
+impl Watcher {
+    /// Whether it is to be written down: for the first time, or as the CSeq numbers that are reserved run out.
+    pub(crate) fn must_be_kept(&self) -> bool {
+        self.dialog.expires_at().is_some()
+            && self.cseq_reserved < self.dialog.local_cseq().saturating_add(CSEQ_LEFT_MIN)
+    }
+
+    /// Writes it down, if something of it need outlive the process.
+    pub(crate) fn put(&mut self, change: &mut Change<'_>, tag: LocalTag, now: Instant, unix_ms: i64) {
+        let Some(expires_at) = self.dialog.expires_at() else { return };
+        self.cseq_reserved = self.dialog.local_cseq().saturating_add(CSEQ_RESERVE);
+        let value = |value: &mut Vec<u8>| {
+            value.push(VERSION);
+            put_text(value, self.presentity.as_str());
+            put_optional(value, self.user.as_ref().map(Aor::as_str));
+            match &self.flow {
+                None => value.push(0),
+                Some(flow) => {
+                    value.push(1);
+                    flow.write(value);
+                }
+            }
+            self.dialog.write(value, now, unix_ms, self.cseq_reserved);
+        };
+        let expires_unix_ms = unix_ms_of(expires_at, now, unix_ms);
+        change.put(SUBSCRIPTION, expires_unix_ms, |key| key.extend_from_slice(&tag.to_bytes()), value);
+    }
+
+    /// Writes down what its watchers have, `version` having that digest.
+    pub(crate) fn put_told(
+        &self,
+        change: &mut Change<'_>,
+        tag: LocalTag,
+        version: u64,
+        digest: u64,
+        now: Instant,
+        unix_ms: i64,
+    ) {
+        let Some(expires_at) = self.dialog.expires_at() else { return };
+        let value = |value: &mut Vec<u8>| {
+            for told in self.dialog.told() {
+                let digest = if told == Some(version) { digest } else { 0 };
+                value.extend_from_slice(&digest.to_le_bytes());
+            }
+        };
+        let expires_unix_ms = unix_ms_of(expires_at, now, unix_ms);
+        change.put(TOLD, expires_unix_ms, |key| key.extend_from_slice(&tag.to_bytes()), value);
+    }
+
+    /// Reads one.
+    pub(crate) fn read(
+        record: &Record<'_>,
+        now: Instant,
+        unix_ms: i64,
+        lifetime_max: Duration,
+    ) -> Result<(LocalTag, Self), Malformed> {
+        let tag = LocalTag::from_bytes(record.key.try_into().map_err(|_| Malformed)?);
+        let mut value = Reader::new(record.value);
+        if value.u8()? != VERSION {
+            return Err(Malformed);
+        }
+        let presentity = Aor::parse(value.text()?).ok_or(Malformed)?;
+        let user = match value.optional()? {
+            None => None,
+            Some(user) => Some(Aor::parse(user).ok_or(Malformed)?),
+        };
+        let flow = if value.u8()? == 0 { None } else { Some(Flow::read(&mut value)?) };
+        let dialog = Dialog::read(&mut value, PACKAGE, now, unix_ms, lifetime_max)?;
+        value.finish()?;
+        let cseq_reserved = dialog.local_cseq();
+        Ok((
+            tag,
+            Self {
+                dialog,
+                presentity,
+                nonce: tag.nonce,
+                flow,
+                user,
+                // Copies of the SUBSCRIBE that began it are no longer on their way.
+                began: None,
+                armed: None,
+                cseq_reserved,
+                is_told_kept: true,
+            },
+        ))
+    }
+}
+
+/// Writes down that it is not known what a watcher has: it is about to be told something.
+pub(crate) fn remove_told(change: &mut Change<'_>, tag: LocalTag) {
+    change.remove(TOLD, |key| key.extend_from_slice(&tag.to_bytes()));
+}
+
+/// Writes down that a subscription is over.
+pub(crate) fn remove_watcher(change: &mut Change<'_>, tag: LocalTag) {
+    change.remove(SUBSCRIPTION, |key| key.extend_from_slice(&tag.to_bytes()));
+    change.remove(TOLD, |key| key.extend_from_slice(&tag.to_bytes()));
+}
+
+/// Reads what the watchers of a dialog have; a zero is nothing that is known.
+pub(crate) fn read_told(record: &Record<'_>) -> Result<(WatcherKey, Vec<u64>), Malformed> {
+    let tag = LocalTag::from_bytes(record.key.try_into().map_err(|_| Malformed)?);
+    let (digests, rest) = record.value.as_chunks::<8>();
+    let digests = digests.iter().map(|octets| u64::from_le_bytes(*octets)).collect();
+    if rest.is_empty() { Ok((tag.key, digests)) } else { Err(Malformed) }
+}

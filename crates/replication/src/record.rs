@@ -1,0 +1,280 @@
+//! Records: what a change says of the keys that it concerns.
+//!
+//! ```text
+//! kind u8 | is_removed u8 | key octets u16 | value octets u32 | expires_unix_ms i64 | key | value
+//! ```
+//!
+//! All numbers are little-endian.
+
+/// What a record is about. The users of a journal number their kinds; a number is never given another meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kind(pub u8);
+
+/// A record that is found again: the last one of its key, not removed, not expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// What it is about.
+    pub kind: Kind,
+    /// Its key.
+    pub key: &'a [u8],
+    /// What its owner wrote.
+    pub value: &'a [u8],
+    /// When it ends, wall clock in milliseconds since 1970 UTC.
+    pub expires_unix_ms: i64,
+}
+
+impl Record<'_> {
+    /// Octets that it takes where it is written.
+    pub(crate) fn bytes(&self) -> usize {
+        HEAD_BYTES + self.key.len() + self.value.len()
+    }
+}
+
+/// One change under way into the journal: it is found again whole or not at all.
+#[derive(Debug)]
+pub struct Change<'a> {
+    out: &'a mut Vec<u8>,
+    is_within_bounds: bool,
+}
+
+const HEAD_BYTES: usize = 16;
+
+impl<'a> Change<'a> {
+    pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, is_within_bounds: true }
+    }
+
+    /// Whether all its records are of a size that can be written.
+    pub(crate) fn is_within_bounds(&self) -> bool {
+        self.is_within_bounds
+    }
+
+    /// Says what a key now holds, and until when. Keys have at most 65,535 octets, values less than 4 GiB: a change with
+    /// more is not written, and taken for lost. Both are written where they will lie: after other octets, which are not to be
+    /// touched.
+    pub fn put(
+        &mut self,
+        kind: Kind,
+        expires_unix_ms: i64,
+        key: impl FnOnce(&mut Vec<u8>),
+        value: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.write(kind, false, expires_unix_ms, key, value);
+    }
+
+    /// Says that a key holds nothing any more.
+    pub fn remove(&mut self, kind: Kind, key: impl FnOnce(&mut Vec<u8>)) {
+        self.write(kind, true, 0, key, |_| {});
+    }
+
+    fn write(
+        &mut self,
+        kind: Kind,
+        is_removed: bool,
+        expires_unix_ms: i64,
+        key: impl FnOnce(&mut Vec<u8>),
+        value: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let head = self.out.len();
+        self.out.extend_from_slice(&[kind.0, u8::from(is_removed), 0, 0, 0, 0, 0, 0]);
+        self.out.extend_from_slice(&expires_unix_ms.to_le_bytes());
+        key(self.out);
+        let key_bytes = self.out.len() - head - HEAD_BYTES;
+        value(self.out);
+        let value_bytes = self.out.len() - head - HEAD_BYTES - key_bytes;
+        match (u16::try_from(key_bytes), u32::try_from(value_bytes)) {
+            (Ok(key_bytes), Ok(value_bytes)) => {
+                self.out[head + 2..head + 4].copy_from_slice(&key_bytes.to_le_bytes());
+                self.out[head + 4..head + 8].copy_from_slice(&value_bytes.to_le_bytes());
+            }
+            _ => self.is_within_bounds = false,
+        }
+    }
+}
+
+/// A record as it stands in a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written<'a> {
+    pub(crate) record: Record<'a>,
+    pub(crate) is_removed: bool,
+    /// All of it.
+    pub(crate) octets: &'a [u8],
+}
+
+/// Reads the records of a change.
+pub(crate) fn read(mut change: &[u8]) -> Result<Vec<Written<'_>>, Malformed> {
+    let mut found = Vec::new();
+    while !change.is_empty() {
+        let mut reader = Reader::new(change);
+        let kind = Kind(reader.u8()?);
+        let is_removed = reader.u8()? != 0;
+        let key_bytes = usize::from(reader.u16()?);
+        let value_bytes = reader.u32()? as usize;
+        let expires_unix_ms = reader.i64()?;
+        let key = reader.take(key_bytes)?;
+        let value = reader.take(value_bytes)?;
+        let octets = &change[..change.len() - reader.rest().len()];
+        found.push(Written { record: Record { kind, key, value, expires_unix_ms }, is_removed, octets });
+        change = reader.rest();
+    }
+    Ok(found)
+}
+
+/// A value that is not what its owner writes: from another version, or damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a record is not readable")]
+pub struct Malformed;
+
+/// Reads numbers and texts from a value, in the order in which they were written.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from the beginning of `octets`.
+    pub const fn new(octets: &'a [u8]) -> Self {
+        Self { rest: octets }
+    }
+
+    /// What is left.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The next few octets.
+    ///
+    /// # Errors
+    /// [`Malformed`] if there are not that many; so with all of these.
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    /// An octet.
+    #[allow(missing_docs, clippy::missing_errors_doc)]
+    pub fn u8(&mut self) -> Result<u8, Malformed> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+
+    /// Two octets, little-endian.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn u16(&mut self) -> Result<u16, Malformed> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    /// Four octets, little-endian.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn u32(&mut self) -> Result<u32, Malformed> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    /// Eight octets, little-endian.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn u64(&mut self) -> Result<u64, Malformed> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// Eight octets, little-endian.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn i64(&mut self) -> Result<i64, Malformed> {
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    /// Octets with their count before them, as [`put_octets`] writes them.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn octets(&mut self) -> Result<&'a [u8], Malformed> {
+        let count = self.u32()? as usize;
+        self.take(count)
+    }
+
+    /// A text with its count before it, as [`put_text`] writes it.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn text(&mut self) -> Result<&'a str, Malformed> {
+        std::str::from_utf8(self.octets()?).map_err(|_| Malformed)
+    }
+
+    /// A text that may be absent, as [`put_optional`] writes it.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn optional(&mut self) -> Result<Option<&'a str>, Malformed> {
+        match self.u8()? {
+            0 => Ok(None),
+            1 => self.text().map(Some),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// Nothing may be left.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn finish(self) -> Result<(), Malformed> {
+        if self.rest.is_empty() { Ok(()) } else { Err(Malformed) }
+    }
+}
+
+/// Writes octets with their count before them.
+pub fn put_octets(out: &mut Vec<u8>, octets: &[u8]) {
+    let count = u32::try_from(octets.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&count.to_le_bytes());
+    out.extend_from_slice(octets);
+}
+
+/// Writes a text with its count before it.
+pub fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_octets(out, text.as_bytes());
+}
+
+/// Writes a text that may be absent.
+pub fn put_optional(out: &mut Vec<u8>, text: Option<&str>) {
+    match text {
+        None => out.push(0),
+        Some(text) => {
+            out.push(1);
+            put_text(out, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut out = Vec::new();
+        let mut change = Change::new(&mut out);
+        change.put(Kind(1), 7, |k| k.extend_from_slice(b"key"), |v| v.extend_from_slice(b"value"));
+        change.remove(Kind(2), |k| k.extend_from_slice(b"gone"));
+        let read = read(&out).expect("records");
+        let put = Record { kind: Kind(1), key: b"key", value: b"value", expires_unix_ms: 7 };
+        assert_eq!((read.len(), read[0].record, read[0].is_removed), (2, put, false));
+        assert_eq!(
+            (read[1].record.key, read[1].record.value, read[1].is_removed),
+            (&b"gone"[..], &b""[..], true)
+        );
+        for length in 1..out.len() {
+            let cut = super::read(&out[..length]);
+            assert!(cut.is_err() || cut.is_ok_and(|records| records.len() == 1), "{length}");
+        }
+    }
+
+    #[test]
+    fn fields() {
+        let mut out = Vec::new();
+        put_text(&mut out, "a text");
+        put_optional(&mut out, None);
+        put_optional(&mut out, Some("another"));
+        out.extend_from_slice(&7u64.to_le_bytes());
+        let mut reader = Reader::new(&out);
+        assert_eq!(reader.text(), Ok("a text"));
+        assert_eq!((reader.optional(), reader.optional()), (Ok(None), Ok(Some("another"))));
+        assert_eq!((reader.u64(), reader.finish()), (Ok(7), Ok(())));
+        assert_eq!(Reader::new(&[9]).optional(), Err(Malformed));
+    }
+}
