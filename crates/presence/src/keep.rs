@@ -131,6 +131,17 @@ impl Shard {
     }
 }
 
+impl Watcher {
+    /// It is about to be told something: what it has is not known until it answers, and that is written before.
+    pub(crate) fn forget_told(&mut self, scene: &Scene<'_>, key: WatcherKey) {
+        let Some(kept) = &scene.kept.subscriptions else { return };
+        if std::mem::take(&mut self.is_told_kept) {
+            let tag = LocalTag { nonce: self.nonce, key };
+            drop(kept.append(key.shard() as usize, |change| persist::remove_told(change, tag)));
+        }
+    }
+}
+
 /// What watchers are known to have, by what was written down, until they are back.
 #[derive(Debug, Default)]
 pub(crate) struct Told(hashbrown::HashMap<u32, Vec<u64>>);

@@ -99,7 +99,8 @@ impl Shard {
         let expires_at = scene.now + Duration::from_secs(expires_seconds.into());
         let receipt = presentity.map_or(scene.unix_ms, |p| p.receipt(scene.unix_ms));
         let new_tag = self.entity_tags.next(&mut self.rng);
-        if let Some(kept) = &scene.kept.publications {
+        // What ends is taken even when the disk is full: the journal keeps some room for it.
+        if let Some(kept) = scene.kept.publications.as_ref().filter(|_| expires_seconds > 0) {
             kept.admit()?;
         }
         let change = match (wanted.if_match, wanted.document) {
@@ -169,7 +170,7 @@ impl Shard {
                 return Err(Error::TooManyWatchers { max, retry_after_seconds: RETRY_AFTER_SECONDS });
             }
         }
-        if let Some(kept) = &scene.kept.subscriptions {
+        if let Some(kept) = scene.kept.subscriptions.as_ref().filter(|_| wanted.expires_seconds > 0) {
             kept.admit()?;
         }
         let slot = self.watchers.next_number();
@@ -242,7 +243,7 @@ impl Shard {
         watcher.dialog.receive(request)?;
         let wanted = SubscribeRequest::read(request, &scene.settings.config)?;
         watcher.dialog.may_subscribe(scene.now, policy, wanted.id)?;
-        if let Some(kept) = &scene.kept.subscriptions {
+        if let Some(kept) = scene.kept.subscriptions.as_ref().filter(|_| wanted.expires_seconds > 0) {
             kept.admit()?;
         }
         watcher.dialog.retarget(request)?;
@@ -394,14 +395,7 @@ impl Shard {
                         let body = shown.filter(|shown| shown.view != View::Nothing).map(|shown| &shown.body);
                         match outgoing(scene.network, watcher, &notify, client, key, body) {
                             Ok(mut outgoing) => {
-                                if let Some(kept) = scene.kept.subscriptions.as_ref()
-                                    && std::mem::take(&mut watcher.is_told_kept)
-                                {
-                                    let tag = LocalTag { nonce: watcher.nonce, key };
-                                    drop(kept.append(self.index as usize, |change| {
-                                        persist::remove_told(change, tag);
-                                    }));
-                                }
+                                watcher.forget_told(scene, key);
                                 outgoing.published_at =
                                     shown.filter(|_| notify.is_change).and_then(|shown| shown.published_at);
                                 out.push(outgoing);

@@ -222,7 +222,10 @@ impl Store {
         let Some(persistence) = self.persistence.get().filter(|_| !change.is_empty()) else {
             return Ok(None);
         };
-        persistence.admit()?;
+        // What ends is taken even when the disk is full: the journal keeps some room for it.
+        if !change.stored.is_empty() {
+            persistence.admit()?;
+        }
         let unix_ms = (persistence.unix_ms)();
         Ok(persistence.append(lane, |out| {
             for binding in bindings.of(&change.removed) {
