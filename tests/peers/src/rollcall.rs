@@ -82,6 +82,11 @@ impl Rollcall {
         self.admin
     }
 
+    /// Where its state is.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("rollcall-data")
+    }
+
     /// Scrapes `/metrics`.
     ///
     /// # Errors

@@ -150,6 +150,24 @@ fn a_port_in_use_ends_with_69_and_names_it() -> Result<()> {
     Ok(())
 }
 
+/// Two processes that wrote one journal would lose what either acknowledged.
+#[test]
+fn a_data_directory_in_use_ends_with_69_and_names_it() -> Result<()> {
+    let first = Rollcall::start(CONFIG)?;
+    let folder = tempfile::tempdir()?;
+    let (sip, admin) = (free_port()?, free_port()?);
+    let config = format!(
+        "[server]\ndata_dir = \"{}\"\n[[listen]]\ntransport = \"udp\"\naddress = \"127.0.0.1:{sip}\"\n\
+         [admin]\naddress = \"127.0.0.1:{admin}\"\n",
+        first.data_dir().display()
+    );
+    fs::write(folder.path().join("rollcall.toml"), config)?;
+    let output = rollcall(folder.path(), &["run", "--config", "rollcall.toml"])?;
+    assert_eq!(output.status.code(), Some(UNAVAILABLE), "{}", stderr(&output));
+    assert!(stderr(&output).contains("another process uses this journal"), "{}", stderr(&output));
+    Ok(())
+}
+
 #[test]
 fn check_prints_what_is_in_effect_without_passwords() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -240,6 +258,7 @@ fn a_bad_reload_changes_nothing() -> Result<()> {
         (format!("{off}compositoin = \"merge\"\n"), "compositoin"),
         // What cannot change while the server runs.
         (format!("{off}[[listen]]\ntransport = \"udp\"\naddress = \"{elsewhere}\"\n"), "listen"),
+        (format!("{off}[storage]\ndurability = \"memory\"\n"), "storage"),
         ("[[domain]\n".to_owned(), "rollcall.toml"),
     ];
     let mut server = Rollcall::start(CONFIG)?;
