@@ -1,6 +1,6 @@
 //! What of a shard outlives the process: written down as it changes, taken back at the next start.
 
-use replication::{Durable, Journal, Malformed, Record};
+use replication::{Durable, Journal, Malformed, Record, unix_ms_of};
 use sip_event::Input;
 use sip_message::Aor;
 
@@ -20,6 +20,7 @@ impl Shard {
         let watcher = self.watchers.get_mut(slot)?;
         let tag = LocalTag { nonce: watcher.nonce, key };
         if watcher.dialog.expires_at().is_some() {
+            watcher.reserve_cseq();
             kept.append(lane, |change| watcher.put(change, tag, scene.now, scene.unix_ms))
         } else if watcher.cseq_reserved > 0 {
             watcher.cseq_reserved = 0;
@@ -69,6 +70,7 @@ impl Shard {
 
     /// All that was kept is back: watchers are told what they do not have, and timers run.
     pub(crate) fn resume(&mut self, scene: &Scene<'_>, told: &mut Told, out: &mut Vec<Outgoing>) {
+        self.watchers.reclaim();
         let aors: Vec<Aor> = self.presentities.keys().cloned().collect();
         for aor in aors {
             let Some(served) = scene.settings.of_aor(&aor) else { continue };
@@ -101,14 +103,14 @@ impl Shard {
         }
     }
 
-    /// Writes all down that is to outlive the process.
-    pub(crate) fn assert(&mut self, scene: &Scene<'_>, journal: &Journal) {
+    /// Writes all down that is to outlive the process. It changes nothing, as what is asserted may yet be left out.
+    pub(crate) fn assert(&self, scene: &Scene<'_>, journal: &Journal) {
         let (lane, now, unix_ms) = (self.index as usize, scene.now, scene.unix_ms);
         if scene.kept.publications.is_some() {
             for (aor, presentity) in self.presentities.iter().filter(|(_, p)| !p.publications().is_empty()) {
                 journal.append(lane, |change| {
                     for p in presentity.publications().iter().filter(|p| now < p.expires_at) {
-                        let until = persist::unix_ms_of(p.expires_at, now, unix_ms);
+                        let until = unix_ms_of(p.expires_at, now, unix_ms);
                         let (tag, body) = (p.entity_tag, p.document.bytes());
                         persist::put_publication(change, aor, tag, p.received_unix_ms, body, until);
                     }
@@ -117,7 +119,7 @@ impl Shard {
         }
         if scene.kept.subscriptions.is_some() {
             let index = self.index;
-            for (slot, watcher) in self.watchers.iter_mut().filter(|(_, watcher)| watcher.cseq_reserved > 0) {
+            for (slot, watcher) in self.watchers.iter().filter(|(_, watcher)| watcher.cseq_reserved > 0) {
                 let tag = LocalTag { nonce: watcher.nonce, key: WatcherKey::new(slot, index) };
                 let shown = self.presentities.get(&watcher.presentity).and_then(|p| p.shown.as_ref());
                 journal.append(lane, |change| {

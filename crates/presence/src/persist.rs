@@ -12,7 +12,9 @@
 use std::time::{Duration, Instant};
 
 use presence_doc::{Document, DocumentLimits};
-use replication::{Change, Kind, Malformed, Reader, Record, put_octets, put_optional, put_text};
+use replication::{
+    Change, Kind, Malformed, Reader, Record, instant_of, put_octets, put_optional, put_text, unix_ms_of,
+};
 use sha2::{Digest, Sha256};
 use sip_event::Dialog;
 use sip_message::Aor;
@@ -52,17 +54,6 @@ pub(crate) fn digest(view: View, body: &[u8]) -> u64 {
             u64::from_le_bytes(*first).max(4)
         }
     }
-}
-
-/// When an instant is by the wall clock, `now` being `unix_ms`.
-pub(crate) fn unix_ms_of(at: Instant, now: Instant, unix_ms: i64) -> i64 {
-    let left = at.saturating_duration_since(now).as_millis();
-    unix_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX))
-}
-
-fn instant_of(expires_unix_ms: i64, now: Instant, unix_ms: i64, lifetime_max: Duration) -> Instant {
-    let left = u64::try_from(expires_unix_ms.saturating_sub(unix_ms)).unwrap_or(0);
-    now + Duration::from_millis(left).min(lifetime_max)
 }
 
 pub(crate) fn put_publication(
@@ -121,21 +112,19 @@ impl Watcher {
             && self.cseq_reserved < self.dialog.local_cseq().saturating_add(CSEQ_LEFT_MIN)
     }
 
-    /// Writes it down, if something of it need outlive the process.
-    pub(crate) fn put(&mut self, change: &mut Change<'_>, tag: LocalTag, now: Instant, unix_ms: i64) {
-        let Some(expires_at) = self.dialog.expires_at() else { return };
+    /// Reserves CSeq numbers; they are reserved when it is written down.
+    pub(crate) fn reserve_cseq(&mut self) {
         self.cseq_reserved = self.dialog.local_cseq().saturating_add(CSEQ_RESERVE);
+    }
+
+    /// Writes it down, if something of it need outlive the process.
+    pub(crate) fn put(&self, change: &mut Change<'_>, tag: LocalTag, now: Instant, unix_ms: i64) {
+        let Some(expires_at) = self.dialog.expires_at() else { return };
         let value = |value: &mut Vec<u8>| {
             value.push(VERSION);
             put_text(value, self.presentity.as_str());
             put_optional(value, self.user.as_ref().map(Aor::as_str));
-            match &self.flow {
-                None => value.push(0),
-                Some(flow) => {
-                    value.push(1);
-                    flow.write(value);
-                }
-            }
+            Flow::write(self.flow.as_ref(), value);
             self.dialog.write(value, now, unix_ms, self.cseq_reserved);
         };
         let expires_unix_ms = unix_ms_of(expires_at, now, unix_ms);
@@ -180,7 +169,7 @@ impl Watcher {
             None => None,
             Some(user) => Some(Aor::parse(user).ok_or(Malformed)?),
         };
-        let flow = if value.u8()? == 0 { None } else { Some(Flow::read(&mut value)?) };
+        let flow = Flow::read(&mut value)?;
         let dialog = Dialog::read(&mut value, PACKAGE, now, unix_ms, lifetime_max)?;
         value.finish()?;
         let cseq_reserved = dialog.local_cseq();

@@ -105,7 +105,7 @@ impl Presentity {
         now: Instant,
         unix_ms: i64,
     ) {
-        let until = |expires_at| persist::unix_ms_of(expires_at, now, unix_ms);
+        let until = |expires_at| replication::unix_ms_of(expires_at, now, unix_ms);
         match change {
             Change::Add { entity_tag, document, received_unix_ms, expires_at } => {
                 let body = document.bytes();

@@ -27,19 +27,26 @@ impl<T> Slots<T> {
         number
     }
 
-    /// Puts a value under a number that it had before; `false` if that is taken.
+    /// Puts a value under a number that it had before; `false` if that is taken. Until [`Slots::reclaim`], no number is
+    /// given out.
     pub(crate) fn restore(&mut self, number: u32, value: T) -> bool {
-        let length = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-        for missing in length..=number {
-            self.entries.push(None);
-            self.free.push(missing);
+        let at = number as usize;
+        if at >= self.entries.len() {
+            self.entries.resize_with(at + 1, || None);
         }
-        let Some(at) = self.free.iter().rposition(|&free| free == number) else { return false };
-        self.free.swap_remove(at);
-        if let Some(entry) = self.entries.get_mut(number as usize) {
-            *entry = Some(Box::new(value));
+        match self.entries.get_mut(at) {
+            Some(entry @ None) => {
+                *entry = Some(Box::new(value));
+                true
+            }
+            _ => false,
         }
-        true
+    }
+
+    /// All that had a number before is back: the numbers between are free.
+    pub(crate) fn reclaim(&mut self) {
+        let numbered = (0..).zip(&self.entries);
+        self.free = numbered.filter(|(_, entry)| entry.is_none()).map(|(number, _)| number).collect();
     }
 
     pub(crate) fn get(&self, number: u32) -> Option<&T> {
@@ -50,9 +57,9 @@ impl<T> Slots<T> {
         self.entries.get_mut(number as usize)?.as_deref_mut()
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
-        let numbered = (0..).zip(&mut self.entries);
-        numbered.filter_map(|(number, entry)| entry.as_deref_mut().map(|value| (number, value)))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        let numbered = (0..).zip(&self.entries);
+        numbered.filter_map(|(number, entry)| entry.as_deref().map(|value| (number, value)))
     }
 
     pub(crate) fn remove(&mut self, number: u32) -> Option<Box<T>> {
@@ -76,5 +83,16 @@ mod tests {
         assert_eq!([slots.insert('d'), slots.insert('e')], [1, 3]);
         assert_eq!((slots.get(1), slots.get(2), slots.get(9)), (Some(&'d'), Some(&'c'), None));
         assert_eq!(slots.get_mut(2), Some(&mut 'c'));
+    }
+
+    #[test]
+    fn numbers_from_before_are_kept() {
+        let mut slots = Slots::new();
+        assert!(slots.restore(3, 'd') && slots.restore(1, 'b'));
+        assert!(!slots.restore(3, 'x'), "it is taken");
+        slots.reclaim();
+        let given: Vec<u32> = ['p', 'q', 'r'].into_iter().map(|value| slots.insert(value)).collect();
+        assert_eq!(given, [2, 0, 4]);
+        assert_eq!(slots.iter().map(|(_, value)| *value).collect::<String>(), "qbpdr");
     }
 }

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use replication::{Change, Kind, Malformed, Reader, Record, put_optional, put_text};
+use replication::{Change, Kind, Malformed, Reader, Record, instant_of, put_optional, put_text, unix_ms_of};
 use sip_message::Aor;
 use sip_service::Flow;
 
@@ -21,8 +21,7 @@ const VERSION: u8 = 1;
 
 /// Writes down that an AOR has a binding.
 pub(crate) fn put(change: &mut Change<'_>, aor: &Aor, binding: &Binding, now: Instant, unix_ms: i64) {
-    let left = binding.expires_at.saturating_duration_since(now);
-    let expires = unix_ms.saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
+    let expires = unix_ms_of(binding.expires_at, now, unix_ms);
     change.put(BINDING, expires, |key| write_key(key, aor, binding), |value| write_value(value, binding));
 }
 
@@ -50,17 +49,12 @@ pub(crate) fn read(record: &Record<'_>, now: Instant, unix_ms: i64) -> Result<(A
     for _ in 0..value.u8()? {
         path.push(value.text()?.into());
     }
-    let flow = match value.u8()? {
-        0 => None,
-        _ => Some(Box::new(Flow::read(&mut value)?)),
-    };
+    let flow = Flow::read(&mut value)?.map(Box::new);
     let call_id = Arc::from(value.text()?);
     let cseq = value.u32()?;
     let lifetime_seconds = value.u32()?;
     value.finish()?;
-    // However far the clock was put back, no binding lives longer than was granted.
-    let left = Duration::from_millis(u64::try_from(record.expires_unix_ms - unix_ms).unwrap_or(0));
-    let left = left.min(Duration::from_secs(lifetime_seconds.into()));
+    let granted = Duration::from_secs(lifetime_seconds.into());
     let binding = Binding {
         uri,
         display,
@@ -73,7 +67,7 @@ pub(crate) fn read(record: &Record<'_>, now: Instant, unix_ms: i64) -> Result<(A
         call_id,
         cseq,
         lifetime_seconds,
-        expires_at: now + left,
+        expires_at: instant_of(record.expires_unix_ms, now, unix_ms, granted),
     };
     Ok((aor, binding))
 }
@@ -104,13 +98,7 @@ fn write_value(value: &mut Vec<u8>, binding: &Binding) {
     // `path_values_max` is at most 255.
     value.push(u8::try_from(path.len()).unwrap_or(u8::MAX));
     path.iter().take(usize::from(u8::MAX)).for_each(|route| put_text(value, route));
-    match &binding.flow {
-        None => value.push(0),
-        Some(flow) => {
-            value.push(1);
-            flow.write(value);
-        }
-    }
+    Flow::write(binding.flow.as_deref(), value);
     put_text(value, &binding.call_id);
     value.extend_from_slice(&binding.cseq.to_le_bytes());
     value.extend_from_slice(&binding.lifetime_seconds.to_le_bytes());

@@ -2,6 +2,7 @@
 
 mod compact;
 mod error;
+mod expiry;
 mod files;
 mod frame;
 mod journal;
@@ -17,6 +18,7 @@ mod writer;
 
 pub use compact::Owner;
 pub use error::{Error, Unkept};
+pub use expiry::{instant_of, unix_ms_of};
 pub use files::{Directory, Files, SegmentFile};
 pub use journal::{Durable, Journal, Ticket};
 pub use metrics::Metrics;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use replication::{Malformed, Reader, put_optional, put_text};
+use replication::{Malformed, Reader, instant_of, put_optional, put_text, unix_ms_of};
 
 use crate::Dialog;
 use crate::machine::Subscription;
@@ -38,8 +38,7 @@ impl Dialog {
         let live = || self.subscriptions.iter().filter(|s| !s.is_terminated());
         out.extend_from_slice(&(live().count() as u32).to_le_bytes());
         for subscription in live() {
-            let left = subscription.expires_at.saturating_duration_since(now).as_millis();
-            let expires_unix_ms = unix_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX));
+            let expires_unix_ms = unix_ms_of(subscription.expires_at, now, unix_ms);
             put_optional(out, subscription.id.as_deref());
             out.push(u8::from(subscription.is_pending()));
             out.extend_from_slice(&expires_unix_ms.to_le_bytes());
@@ -73,9 +72,8 @@ impl Dialog {
         let mut subscriptions = smallvec::SmallVec::new();
         for _ in 0..record.u32()? {
             let (id, is_pending) = (record.optional()?, record.u8()? != 0);
-            let left = u64::try_from(record.i64()?.saturating_sub(unix_ms)).unwrap_or(0);
-            if left > 0 {
-                let expires_at = now + Duration::from_millis(left).min(lifetime_max);
+            let expires_at = instant_of(record.i64()?, now, unix_ms, lifetime_max);
+            if expires_at > now {
                 subscriptions.push(Subscription::restored(id.map(Into::into), is_pending, expires_at));
             }
         }

@@ -32,19 +32,35 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Writes it into a record.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    /// Writes one that may be absent into a record.
+    pub fn write(flow: Option<&Self>, out: &mut Vec<u8>) {
+        out.push(u8::from(flow.is_some()));
+        if let Some(flow) = flow {
+            flow.write_parts(out);
+        }
+    }
+
+    /// Reads one that may be absent from a record. A connection does not outlive its process: what was one is
+    /// [`Connection::GONE`].
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn read(record: &mut Reader<'_>) -> Result<Option<Self>, Malformed> {
+        match record.u8()? {
+            0 => Ok(None),
+            1 => Self::read_parts(record).map(Some),
+            _ => Err(Malformed),
+        }
+    }
+
+    fn write_parts(&self, out: &mut Vec<u8>) {
         put_text(out, self.transport.token());
         put_text(out, &self.local.to_string());
         put_text(out, &self.remote.to_string());
         out.push(u8::from(self.connection != Connection::NONE));
     }
 
-    /// Reads it from a record. A connection does not outlive its process: what was one is [`Connection::GONE`].
-    ///
-    /// # Errors
-    /// If it is not there.
-    pub fn read(record: &mut Reader<'_>) -> Result<Self, Malformed> {
+    fn read_parts(record: &mut Reader<'_>) -> Result<Self, Malformed> {
         let transport = Transport::from_token(record.text()?).ok_or(Malformed)?;
         let mut address = || record.text()?.parse().map_err(|_| Malformed);
         let (local, remote) = (address()?, address()?);

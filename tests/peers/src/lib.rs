@@ -17,6 +17,6 @@ pub use message::Message;
 pub use metrics::Metrics;
 pub use ports::free_port;
 pub use process::Process;
-pub use rollcall::{ADMIN_LIMIT, Rollcall, binary};
+pub use rollcall::{ADMIN_LIMIT, OPEN, Rollcall, binary};
 pub use rustix::process::Signal;
 pub use sipp::{Finished, Scenario, Sipp};

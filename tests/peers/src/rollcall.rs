@@ -20,6 +20,16 @@ const LIMIT: Duration = Duration::from_secs(15);
 /// How long what the admin interface shows may take to become what a test expects.
 pub const ADMIN_LIMIT: Duration = Duration::from_secs(15);
 
+/// A configuration in which nobody is challenged, and every user of `example.test` exists and has presence.
+pub const OPEN: &str = r#"
+[auth]
+enabled = false
+[[domain]]
+name = "example.test"
+[domain.presence]
+enabled = true
+"#;
+
 /// A running Rollcall, with a data directory and ports of its own.
 pub struct Rollcall {
     process: Process,

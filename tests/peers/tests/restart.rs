@@ -3,17 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use peers::{Message, Rollcall, UserAgent};
-
-/// Nobody is challenged, and every user of the domain exists.
-const CONFIG: &str = r#"
-[auth]
-enabled = false
-[[domain]]
-name = "example.test"
-[domain.presence]
-enabled = true
-"#;
+use peers::{Message, OPEN as CONFIG, Rollcall, UserAgent};
 
 fn pidf(user: &str, tuple: &str, basic: &str) -> String {
     format!(

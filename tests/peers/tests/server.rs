@@ -6,21 +6,13 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
-use peers::{ADMIN_LIMIT, Message, Process, Rollcall, Signal, UserAgent, binary, free_port, get};
+use peers::{
+    ADMIN_LIMIT, Message, OPEN as CONFIG, Process, Rollcall, Signal, UserAgent, binary, free_port, get,
+};
 
 /// Exit codes of sysexits.h.
 const USAGE: i32 = 64;
 const UNAVAILABLE: i32 = 69;
-
-/// Nobody is challenged, and every user of the domain exists.
-const CONFIG: &str = r#"
-[auth]
-enabled = false
-[[domain]]
-name = "example.test"
-[domain.presence]
-enabled = true
-"#;
 
 /// Runs the binary in `folder` to its end.
 fn rollcall(folder: &Path, arguments: &[&str]) -> Result<Output> {
