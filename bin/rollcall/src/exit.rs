@@ -21,8 +21,10 @@ pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
             StartError::Transport(_)
             | StartError::Admin { .. }
             | StartError::DataDir { .. }
-            | StartError::Journal(_),
+            | StartError::Journal(_)
+            | StartError::Replication(_),
         ) => ExitCode::from(UNAVAILABLE),
+        Some(StartError::Config(_)) => ExitCode::from(USAGE),
         Some(StartError::Thread(_) | StartError::Metrics(_)) | None => ExitCode::from(INTERNAL),
     }
 }

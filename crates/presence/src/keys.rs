@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Shards of the state: enough that workers seldom meet, few enough that a tick over all costs nothing.
-pub(crate) const SHARDS: u32 = 64;
+/// Shards of the state: the parts that nodes compare.
+pub(crate) const SHARDS: u32 = replication::PARTS as u32;
 
 /// Names a watcher in the whole process as long as it lives or something of it is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,38 +23,46 @@ impl WatcherKey {
     }
 }
 
-/// Our tag in a dialog: where the watcher is kept, and 32 random bits (RFC 3261 §19.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LocalTag {
-    pub(crate) nonce: u32,
-    pub(crate) key: WatcherKey,
-}
+/// Our tag in a dialog: random, but for the shard that the watcher is in, on every node and in every life of one
+/// (RFC 3261 §19.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LocalTag(u64);
 
 impl LocalTag {
+    pub(crate) const fn new(random: u64, shard: u32) -> Self {
+        Self(random - random % SHARDS as u64 + shard as u64)
+    }
+
+    pub(crate) const fn shard(self) -> u32 {
+        (self.0 % SHARDS as u64) as u32
+    }
+
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         if text.len() != 16 || !text.bytes().all(is_digit) {
             return None;
         }
-        let value = u64::from_str_radix(text, 16).ok()?;
-        Some(Self::from_bytes(value.to_be_bytes()))
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+
+    pub(crate) const fn number(self) -> u64 {
+        self.0
     }
 
     /// In a record.
-    pub(crate) fn to_bytes(self) -> [u8; 8] {
-        ((u64::from(self.nonce) << 32) | u64::from(self.key.0)).to_be_bytes()
+    pub(crate) const fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
     }
 
-    /// From a record.
-    pub(crate) fn from_bytes(bytes: [u8; 8]) -> Self {
-        let value = u64::from_be_bytes(bytes);
-        Self { nonce: (value >> 32) as u32, key: WatcherKey(value as u32) }
+    /// From the key of a record.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|bytes| Self(u64::from_be_bytes(bytes)))
     }
 }
 
 impl fmt::Display for LocalTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}{:08x}", self.nonce, self.key.0)
+        write!(f, "{:016x}", self.0)
     }
 }
 
@@ -71,8 +79,9 @@ mod tests {
     // RFC 3261 §19.3: a tag is compared as a whole; only our own spelling is ours.
     #[test]
     fn tags_are_read_as_they_are_written() {
-        let tag = LocalTag { nonce: 0x0123_4567, key: WatcherKey::new(1, 2) };
-        assert_eq!(tag.to_string(), "0123456700000042");
+        let tag = LocalTag::new(0x0123_4567_0000_0077, 2);
+        assert_eq!((tag.to_string().as_str(), tag.shard()), ("0123456700000042", 2));
+        assert_eq!(LocalTag::from_bytes(&tag.to_bytes()), Some(tag));
         assert_eq!(LocalTag::parse("0123456700000042"), Some(tag));
         for other in
             ["", "1", "0123456700000042f", "012345670000004G", "012345670000004F", "+123456700000042"]

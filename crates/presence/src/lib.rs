@@ -3,6 +3,7 @@
 mod config;
 mod entity_tag;
 mod error;
+mod follow;
 mod headers;
 mod hop;
 mod keep;

@@ -2,7 +2,7 @@
 //!
 //! | kind | key | value |
 //! |---|---|---|
-//! | publication | AOR, zero, entity-tag | receipt, body |
+//! | publication | AOR, zero, first entity-tag | entity-tag, receipt, body |
 //! | subscription | our tag | presentity, user, flow, dialog |
 //! | told | our tag | a digest of the state that each subscription's watcher has |
 //!
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use presence_doc::{Document, DocumentLimits};
 use replication::{
-    Change, Kind, Malformed, Reader, Record, instant_of, put_octets, put_optional, put_text, unix_ms_of,
+    Change, Kind, Malformed, Reader, Record, instant_of, part_of, put_octets, put_optional, put_text,
+    unix_ms_of,
 };
 use sha2::{Digest, Sha256};
 use sip_event::Dialog;
@@ -22,7 +23,7 @@ use sip_service::Flow;
 
 use crate::PACKAGE;
 use crate::entity_tag::EntityTag;
-use crate::keys::{LocalTag, WatcherKey};
+use crate::keys::LocalTag;
 use crate::presentity::Publication;
 use crate::view::View;
 use crate::watcher::Watcher;
@@ -35,7 +36,7 @@ pub const SUBSCRIPTION: Kind = Kind(3);
 pub const TOLD: Kind = Kind(4);
 
 /// The form of the values that are written.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// NOTIFYs that may be sent before a subscription is written again: the CSeq numbers that a restart may skip.
 const CSEQ_RESERVE: u32 = 1000;
 /// How many are left when it is written again: written well before they are used up.
@@ -59,6 +60,7 @@ pub(crate) fn digest(view: View, body: &[u8]) -> u64 {
 pub(crate) fn put_publication(
     change: &mut Change<'_>,
     aor: &Aor,
+    id: EntityTag,
     entity_tag: EntityTag,
     received_unix_ms: i64,
     body: &[u8],
@@ -66,20 +68,29 @@ pub(crate) fn put_publication(
 ) {
     let value = |value: &mut Vec<u8>| {
         value.push(VERSION);
+        value.extend_from_slice(&entity_tag.to_bytes());
         value.extend_from_slice(&received_unix_ms.to_le_bytes());
         put_octets(value, body);
     };
-    change.put(PUBLICATION, expires_unix_ms, |key| publication_key(key, aor, entity_tag), value);
+    change.put(PUBLICATION, expires_unix_ms, |key| publication_key(key, aor, id), value);
 }
 
-pub(crate) fn remove_publication(change: &mut Change<'_>, aor: &Aor, entity_tag: EntityTag) {
-    change.remove(PUBLICATION, |key| publication_key(key, aor, entity_tag));
+pub(crate) fn remove_publication(change: &mut Change<'_>, aor: &Aor, id: EntityTag) {
+    change.remove(PUBLICATION, |key| publication_key(key, aor, id));
 }
 
-fn publication_key(key: &mut Vec<u8>, aor: &Aor, entity_tag: EntityTag) {
+fn publication_key(key: &mut Vec<u8>, aor: &Aor, id: EntityTag) {
     key.extend_from_slice(aor.as_str().as_bytes());
     key.push(0);
-    key.extend_from_slice(&entity_tag.to_bytes());
+    key.extend_from_slice(&id.to_bytes());
+}
+
+/// The publication that the key of a record names.
+pub(crate) fn read_publication_key(key: &[u8]) -> Result<(Aor, EntityTag), Malformed> {
+    let (aor, id) = key.split_last_chunk::<16>().ok_or(Malformed)?;
+    let aor = aor.strip_suffix(&[0]).ok_or(Malformed)?;
+    let aor = std::str::from_utf8(aor).ok().and_then(Aor::parse).ok_or(Malformed)?;
+    Ok((aor, EntityTag::from_bytes(*id)))
 }
 
 /// Reads a publication. The limits are those of now: what is no longer accepted is not taken back.
@@ -90,19 +101,18 @@ pub(crate) fn read_publication(
     lifetime_max: Duration,
     limits: &DocumentLimits,
 ) -> Result<(Aor, Publication), Malformed> {
-    let (key, entity_tag) = record.key.split_last_chunk::<16>().ok_or(Malformed)?;
-    let aor = key.strip_suffix(&[0]).ok_or(Malformed)?;
-    let aor = std::str::from_utf8(aor).ok().and_then(Aor::parse).ok_or(Malformed)?;
+    let (aor, id) = read_publication_key(record.key)?;
     let mut value = Reader::new(record.value);
     if value.u8()? != VERSION {
         return Err(Malformed);
     }
+    let entity_tag = value.take(16)?.try_into().map_err(|_| Malformed)?;
+    let entity_tag = EntityTag::from_bytes(entity_tag);
     let received_unix_ms = value.i64()?;
     let document = Document::parse(value.octets()?, limits).map_err(|_| Malformed)?;
     value.finish()?;
     let expires_at = instant_of(record.expires_unix_ms, now, unix_ms, lifetime_max);
-    let entity_tag = EntityTag::from_bytes(*entity_tag);
-    Ok((aor, Publication { entity_tag, document, received_unix_ms, expires_at }))
+    Ok((aor, Publication { id, entity_tag, document, received_unix_ms, expires_at }))
 }
 
 impl Watcher {
@@ -118,7 +128,7 @@ impl Watcher {
     }
 
     /// Writes it down, if something of it need outlive the process.
-    pub(crate) fn put(&self, change: &mut Change<'_>, tag: LocalTag, now: Instant, unix_ms: i64) {
+    pub(crate) fn put(&self, change: &mut Change<'_>, now: Instant, unix_ms: i64) {
         let Some(expires_at) = self.dialog.expires_at() else { return };
         let value = |value: &mut Vec<u8>| {
             value.push(VERSION);
@@ -128,38 +138,48 @@ impl Watcher {
             self.dialog.write(value, now, unix_ms, self.cseq_reserved);
         };
         let expires_unix_ms = unix_ms_of(expires_at, now, unix_ms);
-        change.put(SUBSCRIPTION, expires_unix_ms, |key| key.extend_from_slice(&tag.to_bytes()), value);
+        let key = self.tag.to_bytes();
+        change.put(SUBSCRIPTION, expires_unix_ms, |out| out.extend_from_slice(&key), value);
     }
 
     /// Writes down what its watchers have, `version` having that digest.
     pub(crate) fn put_told(
         &self,
         change: &mut Change<'_>,
-        tag: LocalTag,
         version: u64,
         digest: u64,
         now: Instant,
         unix_ms: i64,
     ) {
-        let Some(expires_at) = self.dialog.expires_at() else { return };
-        let value = |value: &mut Vec<u8>| {
-            for told in self.dialog.told() {
-                let digest = if told == Some(version) { digest } else { 0 };
-                value.extend_from_slice(&digest.to_le_bytes());
-            }
-        };
-        let expires_unix_ms = unix_ms_of(expires_at, now, unix_ms);
-        change.put(TOLD, expires_unix_ms, |key| key.extend_from_slice(&tag.to_bytes()), value);
+        let digest_of = |told: Option<u64>| if told == Some(version) { digest } else { 0 };
+        self.put_digests(change, self.dialog.told().map(digest_of), now, unix_ms);
     }
 
-    /// Reads one.
+    /// The same by what another node or an earlier process wrote down.
+    pub(crate) fn put_digests(
+        &self,
+        change: &mut Change<'_>,
+        digests: impl Iterator<Item = u64>,
+        now: Instant,
+        unix_ms: i64,
+    ) {
+        let Some(expires_at) = self.dialog.expires_at() else { return };
+        let value = |value: &mut Vec<u8>| {
+            digests.for_each(|digest| value.extend_from_slice(&digest.to_le_bytes()));
+        };
+        let expires_unix_ms = unix_ms_of(expires_at, now, unix_ms);
+        let key = self.tag.to_bytes();
+        change.put(TOLD, expires_unix_ms, |out| out.extend_from_slice(&key), value);
+    }
+
+    /// Reads one, which another node notifies until it is said that this one does.
     pub(crate) fn read(
         record: &Record<'_>,
         now: Instant,
         unix_ms: i64,
         lifetime_max: Duration,
-    ) -> Result<(LocalTag, Self), Malformed> {
-        let tag = LocalTag::from_bytes(record.key.try_into().map_err(|_| Malformed)?);
+    ) -> Result<Self, Malformed> {
+        let tag = LocalTag::from_bytes(record.key).ok_or(Malformed)?;
         let mut value = Reader::new(record.value);
         if value.u8()? != VERSION {
             return Err(Malformed);
@@ -173,21 +193,20 @@ impl Watcher {
         let dialog = Dialog::read(&mut value, PACKAGE, now, unix_ms, lifetime_max)?;
         value.finish()?;
         let cseq_reserved = dialog.local_cseq();
-        Ok((
+        Ok(Self {
+            dialog,
+            presentity,
             tag,
-            Self {
-                dialog,
-                presentity,
-                nonce: tag.nonce,
-                flow,
-                user,
-                // Copies of the SUBSCRIBE that began it are no longer on their way.
-                began: None,
-                armed: None,
-                cseq_reserved,
-                is_told_kept: true,
-            },
-        ))
+            is_ours: false,
+            digests: None,
+            flow,
+            user,
+            // Copies of the SUBSCRIBE that began it are no longer on their way.
+            began: None,
+            armed: None,
+            cseq_reserved,
+            is_told_kept: true,
+        })
     }
 }
 
@@ -202,10 +221,19 @@ pub(crate) fn remove_watcher(change: &mut Change<'_>, tag: LocalTag) {
     change.remove(TOLD, |key| key.extend_from_slice(&tag.to_bytes()));
 }
 
+/// The part of the state that a record is of.
+pub(crate) fn part(record: &Record<'_>) -> Result<usize, Malformed> {
+    if record.kind == PUBLICATION {
+        read_publication_key(record.key).map(|(aor, _)| part_of(aor.as_str()))
+    } else {
+        LocalTag::from_bytes(record.key).map(|tag| tag.shard() as usize).ok_or(Malformed)
+    }
+}
+
 /// Reads what the watchers of a dialog have; a zero is nothing that is known.
-pub(crate) fn read_told(record: &Record<'_>) -> Result<(WatcherKey, Vec<u64>), Malformed> {
-    let tag = LocalTag::from_bytes(record.key.try_into().map_err(|_| Malformed)?);
+pub(crate) fn read_told(record: &Record<'_>) -> Result<(LocalTag, Box<[u64]>), Malformed> {
+    let tag = LocalTag::from_bytes(record.key).ok_or(Malformed)?;
     let (digests, rest) = record.value.as_chunks::<8>();
     let digests = digests.iter().map(|octets| u64::from_le_bytes(*octets)).collect();
-    if rest.is_empty() { Ok((tag.key, digests)) } else { Err(Malformed) }
+    if rest.is_empty() { Ok((tag, digests)) } else { Err(Malformed) }
 }

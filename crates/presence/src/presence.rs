@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use replication::{Durable, Journal, Malformed, Owner, Record};
+use replication::{
+    Assertion, Durable, Kind, Malformed, NodeId, Owner, Record, Replicated, Succession, part_of,
+};
 use sip_event::{Failure, Input};
 use sip_message::{Aor, Reply, Request, Response};
 use sip_service::{
@@ -15,6 +17,7 @@ use sip_service::{
     Unsent,
 };
 
+use crate::follow::KINDS;
 use crate::keep::Told;
 use crate::keys::{LocalTag, SHARDS, WatcherKey};
 use crate::persist;
@@ -73,7 +76,8 @@ impl Presence {
         })
     }
 
-    /// Takes back what a journal held at `now`; `false` for a record of another kind. Nobody is told anything yet.
+    /// Takes back what a journal held at `now`, and returns the part that it is of; `None` for a record of another kind.
+    /// Nobody is told anything yet. `own` is this node, if it is one of several: it notifies those whom it notified last.
     ///
     /// # Errors
     /// If a record of ours is not readable, or is of no domain that is served: it is not taken back.
@@ -81,44 +85,51 @@ impl Presence {
         &self,
         now: Instant,
         record: &Record<'_>,
+        own: Option<NodeId>,
         restoring: &mut Restoring,
-    ) -> Result<bool, Malformed> {
+    ) -> Result<Option<usize>, Malformed> {
         let settings = self.settings.load();
         let scene = self.scene(now, &settings);
-        let lifetime_max = Duration::from_secs(settings.config.max_expires_seconds.into());
+        let lifetime_max = scene.lifetime_max();
+        if record.is_removed {
+            return persist::part(record).map(Some);
+        }
         match record.kind {
             persist::PUBLICATION => {
                 let limits = settings.config.document_limits();
                 let (aor, publication) =
                     persist::read_publication(record, now, scene.unix_ms, lifetime_max, &limits)?;
-                let served = settings.of_aor(&aor).ok_or(Malformed)?;
-                self.counts.publications.fetch_add(1, Ordering::Relaxed);
-                served.metrics.publications.inc();
+                settings.of_aor(&aor).ok_or(Malformed)?;
+                scene.remember_publications(&aor, 1);
                 self.shard_of(&aor).lock().restore_publication(&aor, publication);
             }
             persist::SUBSCRIPTION => {
-                let (tag, watcher) = Watcher::read(record, now, scene.unix_ms, lifetime_max)?;
-                let served = settings.of_aor(&watcher.presentity).ok_or(Malformed)?;
-                let subscriptions = watcher.dialog.len();
-                let shard = self.shards.get(tag.key.shard() as usize).ok_or(Malformed)?;
+                let mut watcher = Watcher::read(record, now, scene.unix_ms, lifetime_max)?;
+                settings.of_aor(&watcher.presentity).ok_or(Malformed)?;
                 // A tag is of the shard of its presentity, always.
-                let is_of_shard = shard_index(&watcher.presentity) == tag.key.shard() as usize;
-                if subscriptions == 0 || !is_of_shard || !shard.lock().restore_watcher(tag, watcher) {
+                let is_of_shard = shard_index(&watcher.presentity) == watcher.tag.shard() as usize;
+                if watcher.dialog.is_empty() || !is_of_shard {
                     return Err(Malformed);
                 }
-                self.counts.watchers.fetch_add(1, Ordering::Relaxed);
-                served.metrics.subscriptions.add(subscriptions as i64);
+                let last = record.place.map(|place| place.version.node);
+                watcher.is_ours = last.is_none() || own.is_none() || last == own;
+                scene.remember_watcher(&watcher);
+                self.shard_of(&watcher.presentity).lock().restore_watcher(watcher);
             }
             persist::TOLD => restoring.told.read(record)?,
-            _ => return Ok(false),
+            _ => return Ok(None),
         }
-        Ok(true)
+        persist::part(record).map(Some)
     }
 
-    /// All that was kept is back, bindings too: from now on changes are written down, and watchers are told what they do
-    /// not have.
-    pub fn resume(self: &Arc<Self>, now: Instant, kept: Kept, mut restoring: Restoring) {
+    /// From now on changes are written down, and those of other nodes are taken.
+    pub fn keep(&self, kept: Kept) {
         self.kept.get_or_init(|| kept);
+    }
+
+    /// All that was kept is back, bindings too, and what other nodes have: from now on watchers are told what they do not
+    /// have.
+    pub fn resume(self: &Arc<Self>, now: Instant, mut restoring: Restoring) {
         for shard in &self.shards {
             self.with_scene(now, |scene, out| shard.lock().resume(scene, &mut restoring.told, out));
         }
@@ -156,7 +167,7 @@ impl Presence {
     /// SUBSCRIBE is to be answered 405, one that belongs to none 481 (RFC 3261 §12.2.2).
     pub fn is_in_dialog(&self, request: &Request) -> bool {
         let Some(tag) = request.to().tag().and_then(LocalTag::parse) else { return false };
-        self.shards.get(tag.key.shard() as usize).is_some_and(|shard| shard.lock().has_dialog(tag, request))
+        self.shards.get(tag.shard() as usize).is_some_and(|shard| shard.lock().has_dialog(tag, request))
     }
 
     /// Live publications of all domains.
@@ -204,7 +215,7 @@ impl Presence {
         let (source, identity) = (request.source(), request.identity.as_ref());
         if let Some(tag) = message.to().tag() {
             let tag = LocalTag::parse(tag).ok_or(Error::NoSubscription)?;
-            let shard = self.shards.get(tag.key.shard() as usize).ok_or(Error::NoSubscription)?;
+            let shard = self.shards.get(tag.shard() as usize).ok_or(Error::NoSubscription)?;
             return shard.lock().resubscribe(&scene, tag, message, source, identity, out);
         }
         let served = settings.of_uri(&message.uri()).ok_or(Error::NotFound)?;
@@ -302,17 +313,35 @@ impl Owner for Presence {
         self.shards.len()
     }
 
-    fn assert(&self, part: usize, journal: &Journal) {
+    fn assert(&self, part: usize, into: &Assertion<'_>) {
         let settings = self.settings.load();
         let scene = self.scene((self.clock.monotonic)(), &settings);
-        self.shards[part].lock().assert(&scene, journal);
+        self.shards[part].lock().assert(&scene, into);
     }
 }
 
-/// A shard's number is part of the tags of its watchers' dialogs, which outlive the process: the checksum of an AOR is the
-/// same for ever. Who may choose AORs could crowd one shard, and slow it down, no more.
+impl Replicated for Presence {
+    fn kinds(&self) -> &'static [Kind] {
+        KINDS
+    }
+
+    fn apply(self: Arc<Self>, now: Instant, _: i64, part: usize, records: &[Record<'_>]) {
+        if let Some(shard) = self.shards.get(part) {
+            self.with_scene(now, |scene, out| shard.lock().apply(scene, records, out));
+        }
+    }
+
+    fn take_over(self: Arc<Self>, now: Instant, succession: &Succession) {
+        for shard in &self.shards {
+            self.with_scene(now, |scene, out| shard.lock().take_over(scene, succession, out));
+        }
+    }
+}
+
+/// A shard's number is part of the tags of its watchers' dialogs, which outlive the process, and is the same on every node.
+/// Who may choose AORs could crowd one shard, and slow it down, no more.
 fn shard_index(aor: &Aor) -> usize {
-    crc32fast::hash(aor.as_str().as_bytes()) as usize % SHARDS as usize
+    part_of(aor.as_str())
 }
 
 static NOTHING_KEPT: Kept = Kept { publications: None, subscriptions: None };

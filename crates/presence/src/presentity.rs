@@ -15,6 +15,8 @@ use crate::{DomainConfig, Error};
 /// One live publication.
 #[derive(Debug)]
 pub(crate) struct Publication {
+    /// Its first entity-tag: the same as long as it lives.
+    pub(crate) id: EntityTag,
     pub(crate) entity_tag: EntityTag,
     pub(crate) document: Document,
     /// When the body came, wall clock; later for each body of the presentity, so that order is never lost.
@@ -96,6 +98,19 @@ impl Presentity {
         self.is_changed = true;
     }
 
+    /// Takes a publication as another node has it.
+    pub(crate) fn put_one(&mut self, publication: Publication) {
+        self.drop_one(publication.id);
+        self.restore(publication);
+    }
+
+    /// Drops a publication that another node removed.
+    pub(crate) fn drop_one(&mut self, id: EntityTag) {
+        let before = self.publications.len();
+        self.publications.retain(|p| p.id != id);
+        self.is_changed |= self.publications.len() != before;
+    }
+
     /// Writes a change down that is about to be applied.
     pub(crate) fn put(
         &self,
@@ -109,19 +124,23 @@ impl Presentity {
         match change {
             Change::Add { entity_tag, document, received_unix_ms, expires_at } => {
                 let body = document.bytes();
-                persist::put_publication(out, aor, *entity_tag, *received_unix_ms, body, until(*expires_at));
+                let (id, tag) = (*entity_tag, *entity_tag);
+                persist::put_publication(out, aor, id, tag, *received_unix_ms, body, until(*expires_at));
             }
             Change::Update { entity_tag, new_tag, body, expires_at } => {
-                persist::remove_publication(out, aor, *entity_tag);
-                let kept = self.publications.iter().find(|p| p.entity_tag == *entity_tag);
-                let kept = kept.map(|p| (&p.document, p.received_unix_ms));
-                let body = body.as_ref().map(|(document, received)| (document, *received)).or(kept);
-                if let Some((document, received_unix_ms)) = body {
-                    let body = document.bytes();
-                    persist::put_publication(out, aor, *new_tag, received_unix_ms, body, until(*expires_at));
+                let Some(old) = self.publications.iter().find(|p| p.entity_tag == *entity_tag) else {
+                    return;
+                };
+                let kept = (&old.document, old.received_unix_ms);
+                let (document, received) = body.as_ref().map_or(kept, |(document, at)| (document, *at));
+                let body = document.bytes();
+                persist::put_publication(out, aor, old.id, *new_tag, received, body, until(*expires_at));
+            }
+            Change::Remove { entity_tag } => {
+                if let Some(old) = self.publications.iter().find(|p| p.entity_tag == *entity_tag) {
+                    persist::remove_publication(out, aor, old.id);
                 }
             }
-            Change::Remove { entity_tag } => persist::remove_publication(out, aor, *entity_tag),
         }
     }
 
@@ -130,7 +149,14 @@ impl Presentity {
         match change {
             Change::Add { entity_tag, document, received_unix_ms, expires_at } => {
                 self.last_received_unix_ms = self.last_received_unix_ms.max(received_unix_ms);
-                self.publications.push(Publication { entity_tag, document, received_unix_ms, expires_at });
+                let id = entity_tag;
+                self.publications.push(Publication {
+                    id,
+                    entity_tag,
+                    document,
+                    received_unix_ms,
+                    expires_at,
+                });
                 self.is_changed = true;
             }
             Change::Update { entity_tag, new_tag, body, expires_at } => {

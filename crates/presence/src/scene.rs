@@ -1,11 +1,11 @@
 //! The surroundings of every decision, and what comes out to be sent.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus::Histogram;
-use replication::Persistence;
+use replication::{Kind, Persistence};
 use sip_event::Cause;
 use sip_message::Aor;
 use sip_service::{Flow, Network, Registrations};
@@ -13,6 +13,7 @@ use sip_transaction::ClientId;
 
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::keys::WatcherKey;
+use crate::persist;
 use crate::settings::Current;
 use crate::watcher::Watcher;
 use crate::{Clock, Error, Metrics};
@@ -37,6 +38,13 @@ pub struct Kept {
     pub publications: Option<Persistence>,
     /// Subscriptions, and what watchers were told.
     pub subscriptions: Option<Persistence>,
+}
+
+impl Kept {
+    /// How records of a kind are kept.
+    pub(crate) fn of(&self, kind: Kind) -> Option<&Persistence> {
+        if kind == persist::PUBLICATION { self.publications.as_ref() } else { self.subscriptions.as_ref() }
+    }
 }
 
 /// What the process holds in all shards, for the limits.
@@ -64,6 +72,25 @@ impl Scene<'_> {
         let value = run();
         histogram.observe((self.clock.monotonic)().saturating_duration_since(began).as_secs_f64());
         value
+    }
+
+    /// The longest that anything may last that is taken back or comes from another node.
+    pub(crate) fn lifetime_max(&self) -> Duration {
+        Duration::from_secs(self.settings.config.max_expires_seconds.into())
+    }
+
+    /// Publications came back, or from another node, whatever the limits.
+    pub(crate) fn remember_publications(&self, aor: &Aor, count: usize) {
+        if count > 0 {
+            self.counts.publications.fetch_add(count, Ordering::Relaxed);
+            self.settings.gauges(aor).publications.add(count as i64);
+        }
+    }
+
+    /// A watcher came back, or from another node, whatever the limits.
+    pub(crate) fn remember_watcher(&self, watcher: &Watcher) {
+        self.counts.watchers.fetch_add(1, Ordering::Relaxed);
+        self.settings.gauges(&watcher.presentity).subscriptions.add(watcher.dialog.len() as i64);
     }
 
     /// Publications are gone.

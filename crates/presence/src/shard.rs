@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use replication::{Durable, Persistence};
 use sip_event::{Dialog, Failure, Input, Notify, NotifyBody, Output, Outputs, Permission, Reason};
-use sip_message::{Aor, Request, Scheme, Transport};
+use sip_message::{Aor, Request, Scheme, Transport, Uri};
 use sip_service::{ClientFailure, Flow, Identity, LocateError, Network};
 use sip_transaction::{ClientId, Wheel};
 
@@ -30,7 +30,7 @@ use crate::slots::Slots;
 use crate::subscribe::SubscribeRequest;
 use crate::view::View;
 use crate::watcher::Watcher;
-use crate::{Error, PACKAGE, PIDF, Watchers};
+use crate::{DomainConfig, Error, PACKAGE, PIDF, Watchers};
 
 /// What a 200 to PUBLISH says.
 #[derive(Debug)]
@@ -61,6 +61,10 @@ pub(crate) struct Shard {
     pub(crate) index: u32,
     pub(crate) presentities: HashMap<Aor, Presentity>,
     pub(crate) watchers: Slots<Watcher>,
+    /// Where each watcher is.
+    pub(crate) tags: HashMap<LocalTag, u32>,
+    /// All that was kept is back: watchers are told.
+    pub(crate) is_resumed: bool,
     wheel: Wheel<Timer>,
     rng: StdRng,
     entity_tags: EntityTags,
@@ -74,6 +78,8 @@ impl Shard {
             index,
             presentities: HashMap::new(),
             watchers: Slots::new(),
+            tags: HashMap::new(),
+            is_resumed: false,
             wheel: Wheel::new(now),
             rng: StdRng::seed_from_u64(seed ^ (u64::from(index) << 32)),
             entity_tags: EntityTags::new(unix_ms, index, SHARDS),
@@ -130,7 +136,7 @@ impl Shard {
         if let Some(change) = change {
             let presentity = self.presentities.entry(aor.clone()).or_default();
             if let Some(kept) = &scene.kept.publications {
-                drop(kept.append(self.index as usize, |out| {
+                drop(kept.append(scene.now, scene.unix_ms, self.index as usize, |out| {
                     presentity.put(&change, out, aor, scene.now, scene.unix_ms);
                 }));
             }
@@ -173,10 +179,8 @@ impl Shard {
         if let Some(kept) = scene.kept.subscriptions.as_ref().filter(|_| wanted.expires_seconds > 0) {
             kept.admit()?;
         }
-        let slot = self.watchers.next_number();
-        let nonce = self.rng.next_u32();
-        let local_tag = LocalTag { nonce, key: WatcherKey::new(slot, self.index) };
-        let contact = contact(scene.network, request, source, aor);
+        let local_tag = LocalTag::new(self.rng.next_u64(), self.index);
+        let contact = contact(scene.network, is_secure(&request.uri()), source, aor);
         let mut dialog = Dialog::create(request, &local_tag.to_string(), contact.clone(), PACKAGE)?;
 
         self.update(scene, aor, None, out);
@@ -203,12 +207,13 @@ impl Shard {
             Some(Identity::User(user)) => Some(user.clone()),
             Some(Identity::TrustedPeer | Identity::Anyone) | None => None,
         };
-        presentity.watchers.push(WatcherRef { slot, fingerprint });
         served.metrics.subscriptions.inc();
-        self.watchers.insert(Watcher {
+        let slot = self.watchers.insert(Watcher {
             dialog,
             presentity: aor.clone(),
-            nonce,
+            tag: local_tag,
+            is_ours: true,
+            digests: None,
             flow,
             user,
             began: Some(scene.now),
@@ -216,6 +221,8 @@ impl Shard {
             cseq_reserved: 0,
             is_told_kept: false,
         });
+        self.tags.insert(local_tag, slot);
+        presentity.watchers.push(WatcherRef { slot, fingerprint });
         self.perform(scene, slot, outputs, out);
         let durable = self.keep_watcher(scene, slot);
         Ok(Subscribed { local_tag, contact, expires_seconds: wanted.expires_seconds, durable })
@@ -231,9 +238,8 @@ impl Shard {
         identity: Option<&Identity>,
         out: &mut Vec<Outgoing>,
     ) -> Result<Subscribed, Error> {
-        let slot = local_tag.key.slot();
         let policy = &scene.settings.policy;
-        let watcher = self.watcher(local_tag, request).ok_or(Error::NoSubscription)?;
+        let (slot, watcher) = self.watcher(local_tag, request).ok_or(Error::NoSubscription)?;
         let aor = watcher.presentity.clone();
         let served = scene.settings.of_aor(&aor).ok_or(Error::NoSubscription)?;
         authorize(served, identity)?;
@@ -252,6 +258,15 @@ impl Shard {
             false => flow_to_watcher(request, source, watcher.dialog.remote_target()),
         };
 
+        // Whom a watcher comes to notifies it from now on; another node that did hears of it.
+        if self.watchers.get(slot).is_some_and(|watcher| !watcher.is_ours) {
+            self.show_before(scene, &aor, served.config, out);
+        }
+        if let Some(watcher) = self.watchers.get_mut(slot).filter(|watcher| !watcher.is_ours) {
+            watcher.is_ours = true;
+            watcher.digests = None;
+            watcher.dialog.set_contact(contact(scene.network, is_secure(&request.uri()), source, &aor));
+        }
         self.update(scene, &aor, None, out);
         let version = self.presentities.get(&aor).and_then(|p| p.shown.as_ref()).map(|shown| shown.version);
         let watcher = self.watchers.get_mut(slot).ok_or(Error::NoSubscription)?;
@@ -265,6 +280,19 @@ impl Shard {
         self.perform(scene, slot, outputs, out);
         let durable = self.keep_watcher(scene, slot);
         Ok(Subscribed { local_tag, contact, expires_seconds: wanted.expires_seconds, durable })
+    }
+
+    /// Shows a presentity before a watcher is ours, so that it is told once, by the NOTIFY that its SUBSCRIBE asks for. Where
+    /// there is nothing to show it ends like all.
+    fn show_before(&mut self, scene: &Scene<'_>, aor: &Aor, domain: &DomainConfig, out: &mut Vec<Outgoing>) {
+        self.update(scene, aor, None, out);
+        let Some(presentity) = self.presentities.get_mut(aor) else { return };
+        if presentity.show(scene, aor, domain, self.last_version + 1, None) {
+            self.last_version += 1;
+        }
+        if presentity.shown.as_ref().is_some_and(|shown| shown.view == View::Nothing) {
+            presentity.hide();
+        }
     }
 
     /// Whether a request belongs to a dialog that lives.
@@ -320,9 +348,9 @@ impl Shard {
                 continue;
             }
             if let Some(kept) = &scene.kept.publications {
-                drop(kept.append(self.index as usize, |change| {
+                drop(kept.append(scene.now, scene.unix_ms, self.index as usize, |change| {
                     for publication in presentity.publications() {
-                        persist::remove_publication(change, &aor, publication.entity_tag);
+                        persist::remove_publication(change, &aor, publication.id);
                     }
                 }));
             }
@@ -348,7 +376,9 @@ impl Shard {
         let Some(served) = scene.settings.of_aor(aor) else { return };
         let Some(presentity) = self.presentities.get_mut(aor) else { return };
         scene.forget_publications(aor, presentity.expire(scene.now));
-        if presentity.watchers.is_empty() {
+        let own: Vec<u32> =
+            presentity.watchers.iter().map(|w| w.slot).filter(|s| is_own(&self.watchers, *s)).collect();
+        if own.is_empty() {
             // Composed when somebody looks.
             presentity.hide();
         } else if presentity.show(scene, aor, served.config, self.last_version + 1, published_at) {
@@ -357,8 +387,7 @@ impl Shard {
                 Some(View::Nothing) | None => Input::End(Reason::NoResource),
                 Some(View::Composed | View::SyntheticOpen | View::SyntheticClosed) => Input::Changed,
             };
-            let slots: Vec<u32> = presentity.watchers.iter().map(|w| w.slot).collect();
-            for slot in slots {
+            for slot in own {
                 self.drive(scene, slot, input, out);
             }
         }
@@ -369,6 +398,9 @@ impl Shard {
     /// Tells one watcher's dialog what happened, and does what comes of it.
     pub(crate) fn drive(&mut self, scene: &Scene<'_>, slot: u32, input: Input, out: &mut Vec<Outgoing>) {
         let Some(watcher) = self.watchers.get_mut(slot) else { return };
+        if !watcher.is_ours {
+            return self.follow(scene, slot);
+        }
         let shown = self.presentities.get(&watcher.presentity).and_then(|p| p.shown.as_ref());
         let version = shown.map_or(0, |shown| shown.version);
         let outputs = watcher.dialog.handle(scene.now, &scene.settings.policy, version, input);
@@ -395,7 +427,7 @@ impl Shard {
                         let body = shown.filter(|shown| shown.view != View::Nothing).map(|shown| &shown.body);
                         match outgoing(scene.network, watcher, &notify, client, key, body) {
                             Ok(mut outgoing) => {
-                                watcher.forget_told(scene, key);
+                                watcher.forget_told(scene);
                                 outgoing.published_at =
                                     shown.filter(|_| notify.is_change).and_then(|shown| shown.published_at);
                                 out.push(outgoing);
@@ -432,11 +464,15 @@ impl Shard {
         }
     }
 
-    fn remove_watcher(&mut self, scene: &Scene<'_>, slot: u32) {
+    pub(crate) fn remove_watcher(&mut self, scene: &Scene<'_>, slot: u32) {
         let Some(watcher) = self.watchers.remove(slot) else { return };
-        if let Some(kept) = scene.kept.subscriptions.as_ref().filter(|_| watcher.cseq_reserved > 0) {
-            let tag = self.tag(slot, &watcher);
-            drop(kept.append(self.index as usize, |change| persist::remove_watcher(change, tag)));
+        self.tags.remove(&watcher.tag);
+        let is_said = watcher.is_ours && watcher.cseq_reserved > 0;
+        if let Some(kept) = scene.kept.subscriptions.as_ref().filter(|_| is_said) {
+            let part = self.index as usize;
+            drop(
+                kept.append(scene.now, scene.unix_ms, part, |out| persist::remove_watcher(out, watcher.tag)),
+            );
         }
         scene.counts.watchers.fetch_sub(1, Ordering::Relaxed);
         if let Some(presentity) = self.presentities.get_mut(&watcher.presentity) {
@@ -463,14 +499,25 @@ impl Shard {
         }
     }
 
-    fn tag(&self, slot: u32, watcher: &Watcher) -> LocalTag {
-        LocalTag { nonce: watcher.nonce, key: WatcherKey::new(slot, self.index) }
+    /// The watchers of a presentity that this node notifies.
+    pub(crate) fn own_watchers(&self, aor: &Aor) -> Vec<u32> {
+        let watchers = self.presentities.get(aor).map(|presentity| presentity.watchers.iter());
+        watchers.into_iter().flatten().map(|w| w.slot).filter(|slot| is_own(&self.watchers, *slot)).collect()
     }
 
-    fn watcher(&mut self, local_tag: LocalTag, request: &Request) -> Option<&mut Watcher> {
-        let watcher = self.watchers.get_mut(local_tag.key.slot())?;
-        (watcher.nonce == local_tag.nonce && watcher.dialog.is_of(request)).then_some(watcher)
+    fn watcher(&mut self, local_tag: LocalTag, request: &Request) -> Option<(u32, &mut Watcher)> {
+        let slot = *self.tags.get(&local_tag)?;
+        let watcher = self.watchers.get_mut(slot)?;
+        watcher.dialog.is_of(request).then_some((slot, watcher))
     }
+
+    pub(crate) fn arm(&mut self, due: Instant, timer: Timer) {
+        self.wheel.insert(due, timer);
+    }
+}
+
+fn is_own(watchers: &Slots<Watcher>, slot: u32) -> bool {
+    watchers.get(slot).is_some_and(|watcher| watcher.is_ours)
 }
 
 /// Whether the domain lets somebody watch (RFC 3856 §6.6).
@@ -494,14 +541,18 @@ fn subscribe_of<'a>(wanted: &SubscribeRequest<'a>) -> sip_event::Subscribe<'a> {
 
 /// Our Contact in a dialog: an address of ours at which the watcher reaches us (RFC 3261 §12.1.1). The user part is the
 /// presentity's, for whoever reads traces; the dialog is found by the tag.
-fn contact(network: &dyn Network, request: &Request, source: &Flow, aor: &Aor) -> Box<str> {
-    let scheme = if request.uri().scheme() == Scheme::Sips { "sips" } else { "sip" };
-    let (user, sent_by) = (aor.user(), network.sent_by(source));
-    match source.transport {
+pub(crate) fn contact(network: &dyn Network, is_secure: bool, flow: &Flow, aor: &Aor) -> Box<str> {
+    let scheme = if is_secure { "sips" } else { "sip" };
+    let (user, sent_by) = (aor.user(), network.sent_by(flow));
+    match flow.transport {
         Transport::Udp => format!("<{scheme}:{user}@{sent_by}>"),
         other => format!("<{scheme}:{user}@{sent_by};transport={}>", other.token()),
     }
     .into()
+}
+
+pub(crate) fn is_secure(uri: &Uri<'_>) -> bool {
+    uri.scheme() == Scheme::Sips
 }
 
 fn outgoing(

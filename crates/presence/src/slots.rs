@@ -12,41 +12,14 @@ impl<T> Slots<T> {
         Self { entries: Vec::new(), free: Vec::new() }
     }
 
-    /// The number that the next `insert` will give.
-    pub(crate) fn next_number(&self) -> u32 {
-        self.free.last().copied().unwrap_or_else(|| u32::try_from(self.entries.len()).unwrap_or(u32::MAX))
-    }
-
     pub(crate) fn insert(&mut self, value: T) -> u32 {
-        let number = self.next_number();
-        self.free.pop();
+        let next = || u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let number = self.free.pop().unwrap_or_else(next);
         match self.entries.get_mut(number as usize) {
             Some(entry) => *entry = Some(Box::new(value)),
             None => self.entries.push(Some(Box::new(value))),
         }
         number
-    }
-
-    /// Puts a value under a number that it had before; `false` if that is taken. Until [`Slots::reclaim`], no number is
-    /// given out.
-    pub(crate) fn restore(&mut self, number: u32, value: T) -> bool {
-        let at = number as usize;
-        if at >= self.entries.len() {
-            self.entries.resize_with(at + 1, || None);
-        }
-        match self.entries.get_mut(at) {
-            Some(entry @ None) => {
-                *entry = Some(Box::new(value));
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// All that had a number before is back: the numbers between are free.
-    pub(crate) fn reclaim(&mut self) {
-        let numbered = (0..).zip(&self.entries);
-        self.free = numbered.filter(|(_, entry)| entry.is_none()).map(|(number, _)| number).collect();
     }
 
     pub(crate) fn get(&self, number: u32) -> Option<&T> {
@@ -79,20 +52,8 @@ mod tests {
         assert_eq!([slots.insert('a'), slots.insert('b'), slots.insert('c')], [0, 1, 2]);
         assert_eq!(slots.remove(1).map(|b| *b), Some('b'));
         assert_eq!((slots.remove(1), slots.get(1)), (None, None));
-        assert_eq!(slots.next_number(), 1);
         assert_eq!([slots.insert('d'), slots.insert('e')], [1, 3]);
         assert_eq!((slots.get(1), slots.get(2), slots.get(9)), (Some(&'d'), Some(&'c'), None));
         assert_eq!(slots.get_mut(2), Some(&mut 'c'));
-    }
-
-    #[test]
-    fn numbers_from_before_are_kept() {
-        let mut slots = Slots::new();
-        assert!(slots.restore(3, 'd') && slots.restore(1, 'b'));
-        assert!(!slots.restore(3, 'x'), "it is taken");
-        slots.reclaim();
-        let given: Vec<u32> = ['p', 'q', 'r'].into_iter().map(|value| slots.insert(value)).collect();
-        assert_eq!(given, [2, 0, 4]);
-        assert_eq!(slots.iter().map(|(_, value)| *value).collect::<String>(), "qbpdr");
     }
 }

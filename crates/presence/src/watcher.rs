@@ -7,6 +7,8 @@ use sip_message::{Aor, Request, Uri};
 use sip_service::{Flow, Hop, Identity, LocateError, Network};
 use sip_transaction::{Branch, ClientId};
 
+use crate::keys::LocalTag;
+
 /// RFC 3261 §17.2.2: as long as a copy of a request that came by another way may be under way (64*T1).
 const MERGE_WINDOW: Duration = Duration::from_secs(32);
 
@@ -15,8 +17,13 @@ const MERGE_WINDOW: Duration = Duration::from_secs(32);
 pub(crate) struct Watcher {
     pub(crate) dialog: Dialog,
     pub(crate) presentity: Aor,
-    /// The random half of our tag; the other half says where the watcher is kept.
-    pub(crate) nonce: u32,
+    /// Our tag in the dialog.
+    pub(crate) tag: LocalTag,
+    /// Whether this node notifies; else another does, and this one knows of it in case that it has to.
+    pub(crate) is_ours: bool,
+    /// Digests of what its subscriptions' watchers have, by what another node or an earlier process wrote down; `None` if
+    /// that is not known, or not needed any more.
+    pub(crate) digests: Option<Box<[u64]>>,
     /// Where NOTIFYs go instead of to the located next hop.
     pub(crate) flow: Option<Flow>,
     /// Who subscribed, if it was a user of ours: nobody else refreshes.
@@ -32,6 +39,16 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
+    /// What it is known to have, if a state with a digest is under a version now.
+    pub(crate) fn recall(&mut self, version: u64, digest: u64) {
+        if let Some(digests) = self.digests.take()
+            && digests.len() == self.dialog.len()
+        {
+            let has = |had: &u64| (*had == digest).then_some(version);
+            self.dialog.set_told(digests.iter().map(has));
+        }
+    }
+
     /// Whether a SUBSCRIBE without To tag is a copy of the one that began this (RFC 3261 §8.2.2.2).
     pub(crate) fn is_merge(&self, now: Instant, request: &Request) -> bool {
         self.began.is_some_and(|began| now.saturating_duration_since(began) < MERGE_WINDOW)

@@ -66,6 +66,20 @@ impl Bindings {
         self.list.push(binding);
     }
 
+    /// Takes one that another node has, instead of what `is_it` says is the same here.
+    pub(crate) fn put(&mut self, binding: Binding, is_it: impl Fn(&Binding) -> bool) {
+        match self.list.iter_mut().find(|old| is_it(old)) {
+            Some(place) => *place = binding,
+            None => self.restore(binding),
+        }
+    }
+
+    /// Drops one that another node removed.
+    pub(crate) fn drop_one(&mut self, is_it: impl Fn(&Binding) -> bool) {
+        self.list.retain(|binding| !is_it(binding));
+        self.list.shrink_to_fit();
+    }
+
     /// Whether a binding has not expired at `now`.
     pub fn is_live(&self, now: Instant) -> bool {
         self.list.iter().any(|binding| binding.is_live(now))

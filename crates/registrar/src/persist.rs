@@ -32,8 +32,7 @@ pub(crate) fn remove(change: &mut Change<'_>, aor: &Aor, binding: &Binding) {
 
 /// Reads a record that was found at `unix_ms`, which is `now`.
 pub(crate) fn read(record: &Record<'_>, now: Instant, unix_ms: i64) -> Result<(Aor, Binding), Malformed> {
-    let aor = record.key.split(|&b| b == 0).next().unwrap_or_default();
-    let aor = std::str::from_utf8(aor).ok().and_then(Aor::parse).ok_or(Malformed)?;
+    let aor = aor_of(record.key)?;
     let mut value = Reader::new(record.value);
     if value.u8()? != VERSION {
         return Err(Malformed);
@@ -70,6 +69,19 @@ pub(crate) fn read(record: &Record<'_>, now: Instant, unix_ms: i64) -> Result<(A
         expires_at: instant_of(record.expires_unix_ms, now, unix_ms, granted),
     };
     Ok((aor, binding))
+}
+
+/// The AOR that the key of a record names.
+pub(crate) fn aor_of(key: &[u8]) -> Result<Aor, Malformed> {
+    let aor = key.split(|&b| b == 0).next().unwrap_or_default();
+    std::str::from_utf8(aor).ok().and_then(Aor::parse).ok_or(Malformed)
+}
+
+/// Whether a binding of the AOR that a key names is the one that it names.
+pub(crate) fn is_key_of(key: &[u8], aor: &Aor, binding: &Binding) -> bool {
+    let mut own = Vec::with_capacity(key.len());
+    write_key(&mut own, aor, binding);
+    own == key
 }
 
 const Q_ABSENT: u16 = u16::MAX;
@@ -151,7 +163,7 @@ mod tests {
         (plain.instance, plain.reg_id) = (None, None);
         for binding in [full(now), plain] {
             let (key, value) = written(&aor, &binding);
-            let record = Record { kind: BINDING, key: &key, value: &value, expires_unix_ms: 1_500_000 };
+            let record = Record::present(BINDING, &key, &value, 1_500_000);
             let (found, mut read) = read(&record, now, 1_000_000).expect("a binding");
             assert_eq!(found, aor);
             if let Some(flow) = &mut read.flow {
@@ -166,7 +178,7 @@ mod tests {
     fn a_clock_that_was_put_back_lengthens_no_life() {
         let (now, aor) = (Instant::now(), Aor::parse("alice@example.test").expect("an AOR"));
         let (key, value) = written(&aor, &full(now));
-        let record = Record { kind: BINDING, key: &key, value: &value, expires_unix_ms: 1_500_000 };
+        let record = Record::present(BINDING, &key, &value, 1_500_000);
         let (_, binding) = read(&record, now, 0).expect("a binding");
         assert_eq!(binding.expires_at, now + Duration::from_secs(600));
     }
@@ -176,10 +188,10 @@ mod tests {
         let (now, aor) = (Instant::now(), Aor::parse("alice@example.test").expect("an AOR"));
         let (key, value) = written(&aor, &full(now));
         for length in 0..value.len() {
-            let record = Record { kind: BINDING, key: &key, value: &value[..length], expires_unix_ms: 1 };
+            let record = Record::present(BINDING, &key, &value[..length], 1);
             assert_eq!(read(&record, now, 0), Err(Malformed), "{length}");
         }
-        let record = Record { kind: BINDING, key: b"nobody", value: &value, expires_unix_ms: 1 };
+        let record = Record::present(BINDING, b"nobody", &value, 1);
         assert_eq!(read(&record, now, 0), Err(Malformed));
     }
 

@@ -3,14 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::hash::BuildHasher;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use hashbrown::DefaultHashBuilder;
 use hashbrown::hash_map::{Entry as MapEntry, HashMap};
 use parking_lot::Mutex;
-use replication::{Durable, Journal, Malformed, Owner, Persistence, Record};
+use replication::{
+    Assertion, Durable, Kind, Malformed, Owner, PARTS, Persistence, Record, Replicated, Succession, part_of,
+};
 use sip_message::Aor;
 use sip_service::{Registrations, Target};
 use smallvec::SmallVec;
@@ -26,7 +26,6 @@ pub type Changes = Arc<dyn Fn(Instant, &Aor) + Send + Sync>;
 /// All bindings. Everything that concerns one AOR is under the lock of its shard; no two locks are ever held at once.
 pub struct Store {
     shards: Box<[Mutex<Shard>]>,
-    hasher: DefaultHashBuilder,
     metrics: Metrics,
     changes: Changes,
     persistence: OnceLock<Persistence>,
@@ -46,8 +45,6 @@ pub struct Registered<T> {
     pub is_untold: bool,
 }
 
-/// Shards: enough that two workers seldom meet, few enough that a tick over all costs nothing.
-const SHARDS: usize = 64;
 /// AORs that one lock is held for while they expire; others get in between.
 const EXPIRY_BATCH: usize = 128;
 
@@ -77,14 +74,8 @@ struct Expired {
 impl Store {
     /// A store without bindings.
     pub fn new(metrics: Metrics, changes: Changes) -> Arc<Self> {
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self {
-            shards,
-            hasher: DefaultHashBuilder::default(),
-            metrics,
-            changes,
-            persistence: OnceLock::new(),
-        })
+        let shards = (0..PARTS).map(|_| Mutex::default()).collect();
+        Arc::new(Self { shards, metrics, changes, persistence: OnceLock::new() })
     }
 
     /// From now on every change is written to a journal, which has been opened and whose bindings were restored.
@@ -92,32 +83,22 @@ impl Store {
         self.persistence.get_or_init(|| persistence);
     }
 
-    /// Takes a binding back that a journal held at `now`, which is `unix_ms`. Nobody is told: that is for whoever starts
-    /// the process, when all is there.
+    /// Takes a binding back that a journal held at `now`, which is `unix_ms`, and returns the part that it is of. Nobody is
+    /// told: that is for whoever starts the process, when all is there.
     ///
     /// # Errors
     /// If the record is none of ours.
-    pub fn restore(&self, record: &Record<'_>, now: Instant, unix_ms: i64) -> Result<(), Malformed> {
-        let (aor, binding) = persist::read(record, now, unix_ms)?;
-        let due = binding.expires_at;
-        let mut shard = self.shard(&aor).lock();
-        shard.learn(now);
-        let Shard { aors, due: all_due, .. } = &mut *shard;
-        match aors.entry(aor.clone()) {
-            MapEntry::Occupied(mut occupied) => {
-                let entry = occupied.get_mut();
-                entry.bindings.restore(binding);
-                entry.set_due(&aor, due, all_due);
-            }
-            MapEntry::Vacant(vacant) => {
-                let mut bindings = Bindings::default();
-                bindings.restore(binding);
-                all_due.insert((due, aor.clone()));
-                vacant.insert(Entry { bindings, due });
-            }
+    pub fn restore(&self, record: &Record<'_>, now: Instant, unix_ms: i64) -> Result<usize, Malformed> {
+        if record.is_removed {
+            return persist::aor_of(record.key).map(|aor| self.shard_index(&aor));
         }
+        let (aor, binding) = persist::read(record, now, unix_ms)?;
+        let part = self.shard_index(&aor);
+        let mut shard = self.shards[part].lock();
+        shard.learn(now);
+        shard.change(&aor, |bindings| bindings.restore(binding));
         self.metrics.bindings(aor.domain(), 1);
-        Ok(())
+        Ok(part)
     }
 
     /// Expires what is due at `now` in every `of`th shard from `share` on.
@@ -227,7 +208,7 @@ impl Store {
             persistence.admit()?;
         }
         let unix_ms = (persistence.unix_ms)();
-        Ok(persistence.append(lane, |out| {
+        Ok(persistence.append(now, unix_ms, lane, |out| {
             for binding in bindings.of(&change.removed) {
                 persist::remove(out, aor, binding);
             }
@@ -256,30 +237,66 @@ impl Store {
         &self.shards[self.shard_index(aor)]
     }
 
+    /// The same on every node. Who may choose AORs could crowd one shard, and slow it down, no more.
     fn shard_index(&self, aor: &Aor) -> usize {
-        self.hasher.hash_one(aor) as usize % SHARDS
+        part_of(aor.as_str())
     }
 }
 
 impl Owner for Store {
     fn parts(&self) -> usize {
-        SHARDS
+        PARTS
     }
 
-    fn assert(&self, part: usize, journal: &Journal) {
+    fn assert(&self, part: usize, into: &Assertion<'_>) {
         let Some(persistence) = self.persistence.get() else { return };
         let shard = self.shards[part].lock();
         // The latest time that the shard was told of; one that was never told of any is empty.
         let Some(now) = shard.now else { return };
         let unix_ms = (persistence.unix_ms)();
         for (aor, entry) in &shard.aors {
-            journal.append(part, |out| {
+            into.append(part, |out| {
                 for binding in entry.bindings.iter() {
                     persist::put(out, aor, binding, now, unix_ms);
                 }
             });
         }
     }
+}
+
+impl Replicated for Store {
+    fn kinds(&self) -> &'static [Kind] {
+        &[persist::BINDING]
+    }
+
+    fn apply(self: Arc<Self>, now: Instant, unix_ms: i64, part: usize, records: &[Record<'_>]) {
+        let Some(persistence) = self.persistence.get() else { return };
+        let mut transitions = Vec::new();
+        let mut shard = self.shards[part % PARTS].lock();
+        shard.learn(now);
+        for record in persistence.adopt(now, unix_ms, part, records) {
+            let Ok(aor) = persist::aor_of(record.key) else { continue };
+            let is_it = |binding: &Binding| persist::is_key_of(record.key, &aor, binding);
+            let (before, after) = match persist::read(record, now, unix_ms) {
+                _ if record.is_removed => shard.change(&aor, |bindings| bindings.drop_one(is_it)),
+                Ok((_, binding)) => shard.change(&aor, |bindings| bindings.put(binding, is_it)),
+                Err(Malformed) => {
+                    tracing::warn!("a binding of another node is not readable");
+                    continue;
+                }
+            };
+            self.metrics.bindings(aor.domain(), count(after) - count(before));
+            if (before == 0) != (after == 0) {
+                transitions.push(aor);
+            }
+        }
+        drop(shard);
+        // Of an AOR that came and went there is nothing to say; whoever hears of it asks for the state.
+        transitions.iter().for_each(|aor| self.announce(now, aor));
+    }
+
+    /// Every node expires its bindings itself: there is nothing to act for.
+    fn take_over(self: Arc<Self>, _: Instant, _: &Succession) {}
 }
 
 impl Registrations for Store {
@@ -291,6 +308,35 @@ impl Registrations for Store {
 impl Shard {
     fn learn(&mut self, now: Instant) {
         self.now = self.now.max(Some(now));
+    }
+
+    /// Changes the bindings of an AOR, and returns how many it had and has.
+    fn change(&mut self, aor: &Aor, change: impl FnOnce(&mut Bindings)) -> (usize, usize) {
+        let (mut bindings, was_due) = match self.aors.remove(aor) {
+            Some(entry) => (entry.bindings, Some(entry.due)),
+            None => (Bindings::default(), None),
+        };
+        let before = bindings.len();
+        change(&mut bindings);
+        let after = bindings.len();
+        let first = bindings.first_expiry();
+        let due = match (was_due, first) {
+            (Some(was_due), Some(first)) => Some(was_due.min(first)),
+            (None, first) => first,
+            (Some(_), None) => None,
+        };
+        if due != was_due {
+            if let Some(was_due) = was_due {
+                self.due.remove(&(was_due, aor.clone()));
+            }
+            if let Some(due) = due {
+                self.due.insert((due, aor.clone()));
+            }
+        }
+        if let Some(due) = due {
+            self.aors.insert(aor.clone(), Entry { bindings, due });
+        }
+        (before, after)
     }
 
     /// Removes what has expired, of at most [`EXPIRY_BATCH`] AORs, in the order of time.

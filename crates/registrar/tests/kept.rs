@@ -55,7 +55,7 @@ impl World {
                 store.restore(&record, now, unix_ms()).unwrap();
             })
             .unwrap();
-        store.persist(Persistence { journal: Arc::clone(&journal), is_awaited: false, unix_ms });
+        store.persist(Persistence::on_disk(Arc::clone(&journal), false, unix_ms));
         Self { store, journal, now }
     }
 

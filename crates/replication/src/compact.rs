@@ -3,8 +3,7 @@
 use hashbrown::HashSet;
 
 use crate::frame::{self, Frame};
-use crate::record::{self, Written};
-use crate::{Journal, Kind};
+use crate::{Assertion, Kind, record};
 
 /// Whoever has state in a journal.
 ///
@@ -18,8 +17,8 @@ pub trait Owner: Send + Sync {
     /// Appends all that a part holds, under whatever keeps its keys from changing meanwhile. Keys that change together are
     /// to be asserted in one change, so that neither is found without the other.
     ///
-    /// `journal` is not the one that is being written, but where the state gathers first: its tickets mean nothing.
-    fn assert(&self, part: usize, journal: &Journal);
+    /// It is said to those, too, who lack some of it.
+    fn assert(&self, part: usize, into: &Assertion<'_>);
 }
 
 /// Leaves out of what was asserted the keys that a group concerns; it was taken after the assertion.
@@ -30,8 +29,7 @@ pub trait Owner: Send + Sync {
 pub(crate) fn leave_out(asserted: &mut [Vec<u8>], group: &[Vec<u8>]) {
     let changes = group.iter().flat_map(|buffer| frame::each(buffer));
     let records = changes.filter_map(|change| record::read(change).ok()).flatten();
-    let keys: HashSet<(Kind, &[u8])> =
-        records.map(|Written { record, .. }| (record.kind, record.key)).collect();
+    let keys: HashSet<(Kind, &[u8])> = records.map(|record| (record.kind, record.key)).collect();
     if keys.is_empty() {
         return;
     }
@@ -39,9 +37,9 @@ pub(crate) fn leave_out(asserted: &mut [Vec<u8>], group: &[Vec<u8>]) {
         let mut rest = Vec::with_capacity(buffer.len());
         for change in frame::each(buffer) {
             let mut frame = Frame::begin(&mut rest);
-            for written in record::read(change).into_iter().flatten() {
-                if !keys.contains(&(written.record.kind, written.record.key)) {
-                    frame.octets().extend_from_slice(written.octets);
+            for record in record::read(change).into_iter().flatten() {
+                if !keys.contains(&(record.kind, record.key)) {
+                    record.write(frame.octets());
                 }
             }
             // It is no longer than before.
@@ -54,6 +52,7 @@ pub(crate) fn leave_out(asserted: &mut [Vec<u8>], group: &[Vec<u8>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Journal;
 
     fn buffer(changes: &[&[&str]]) -> Vec<u8> {
         let journal = Journal::bare();

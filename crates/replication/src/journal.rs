@@ -15,7 +15,7 @@ use crate::compact::Owner;
 use crate::files::{Directory, Files};
 use crate::frame::Frame;
 use crate::writer::Writer;
-use crate::{Change, Error, Metrics, Options, Record, Recovery, Unkept, recover};
+use crate::{Change, Error, Metrics, Options, Record, Recovery, Replica, Unkept, recover};
 
 /// Says which group of changes a change belongs to; of those that are written, later ones never have a smaller one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,9 +42,16 @@ pub struct Journal {
     call: AtomicU8,
     progress: Mutex<Progress>,
     stop: AtomicBool,
-    owners: OnceLock<Vec<Weak<dyn Owner>>>,
+    owners: OnceLock<Owners>,
     writer: OnceLock<Thread>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Those whose state this is.
+pub(crate) struct Owners {
+    pub(crate) list: Vec<Weak<dyn Owner>>,
+    /// Knows the versions.
+    pub(crate) replica: Option<Arc<Replica>>,
 }
 
 /// How far the writer is.
@@ -153,9 +160,9 @@ impl Journal {
     }
 
     /// Names those whose state this is. From then on the state is written anew, and older segments are deleted, when there
-    /// is much more in them than the state.
-    pub fn set_owners(&self, owners: Vec<Weak<dyn Owner>>) {
-        self.owners.get_or_init(|| owners);
+    /// is much more in them than the state. `replica` knows the versions of what other nodes have too.
+    pub fn set_owners(&self, list: Vec<Weak<dyn Owner>>, replica: Option<Arc<Replica>>) {
+        self.owners.get_or_init(|| Owners { list, replica });
         // It may be time already: if a segment is damaged, say.
         self.call(Call::Changes);
     }
@@ -199,8 +206,8 @@ impl Journal {
     }
 
     /// When the change with this ticket, and all before it that were not lost, are on the disk.
-    pub fn durable(self: &Arc<Self>, ticket: Ticket) -> Durable {
-        Durable { journal: Arc::clone(self), ticket }
+    pub fn durable(self: &Arc<Self>, ticket: Ticket) -> OnDisk {
+        OnDisk { journal: Arc::clone(self), ticket }
     }
 
     /// Writes what is there and ends the writer. Changes that come later are not written, and who waits for them is told
@@ -226,8 +233,8 @@ impl Journal {
 
 /// What the writer does with the journal.
 impl Journal {
-    pub(crate) fn owners(&self) -> &[Weak<dyn Owner>] {
-        self.owners.get().map_or(&[], Vec::as_slice)
+    pub(crate) fn owners(&self) -> Option<&Owners> {
+        self.owners.get()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -301,12 +308,12 @@ impl fmt::Debug for Journal {
 /// Resolves when a change is on the disk.
 #[derive(Debug)]
 #[must_use = "a change that nobody waits for is written some time later"]
-pub struct Durable {
+pub struct OnDisk {
     journal: Arc<Journal>,
     ticket: Ticket,
 }
 
-impl Future for Durable {
+impl Future for OnDisk {
     type Output = Result<(), Unkept>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

@@ -1,28 +1,50 @@
 #![doc = include_str!("../README.md")]
 
+mod assertion;
+mod clock;
 mod compact;
 mod error;
 mod expiry;
 mod files;
 mod frame;
 mod journal;
+pub mod link;
+mod members;
 pub mod metrics;
 #[cfg(test)]
 mod mutated;
 mod options;
+mod outlog;
+mod part;
 mod persistence;
 mod record;
 mod recover;
+mod replica;
+mod secret;
 mod segments;
+mod service;
+mod tls;
+mod version;
+mod wire;
 mod writer;
 
+pub use assertion::Assertion;
+pub use clock::Clock;
 pub use compact::Owner;
 pub use error::{Error, Unkept};
 pub use expiry::{instant_of, unix_ms_of};
 pub use files::{Directory, Files, SegmentFile};
-pub use journal::{Durable, Journal, Ticket};
-pub use metrics::Metrics;
+pub use journal::{Journal, OnDisk, Ticket};
+pub use members::Succession;
+pub use metrics::{Metrics, ReplicaMetrics};
 pub use options::Options;
-pub use persistence::Persistence;
-pub use record::{Change, Kind, Malformed, Reader, Record, put_octets, put_optional, put_text};
+pub use part::{KeyHash, part_of};
+pub use persistence::{Durable, Persistence};
+pub use record::{Change, Kind, Malformed, Place, Reader, Record, put_octets, put_optional, put_text};
 pub use recover::Recovery;
+pub use replica::{Ack, Replica, ReplicaOptions, Replicated};
+pub use secret::{ClusterSecret, SECRET_BYTES_MAX, SECRET_BYTES_MIN, SecretError};
+pub use service::{Peer, Service, ServiceError, ServiceOptions};
+pub use tls::{CredentialFile, Credentials, CredentialsError, Tls};
+pub use version::{NodeId, Stamp, Version};
+pub use wire::PARTS;

@@ -1,6 +1,10 @@
-//! Metrics of the journal.
+//! Metrics of the journal and of the cluster.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
+use std::time::Duration;
+
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// `rollcall_journal_commits_total`: groups of changes that were written and are on the disk.
 pub const COMMITS: &str = "rollcall_journal_commits_total";
@@ -64,5 +68,93 @@ impl Metrics {
         registry.register(Box::new(metrics.compactions.clone()))?;
         registry.register(Box::new(metrics.damaged.clone()))?;
         Ok(metrics)
+    }
+}
+
+/// `rollcall_replication_lag_seconds{peer}`: how long ago the oldest change was made that a peer does not have; 0 if it has all.
+pub const LAG: &str = "rollcall_replication_lag_seconds";
+/// `rollcall_replication_divergence{peer}`: records that the last comparison with a peer found to differ although they are not on
+/// their way. They are repaired; where this is not 0 for long, something is wrong.
+pub const DIVERGENCE: &str = "rollcall_replication_divergence";
+/// `rollcall_replication_peer_up{peer}`: 1 if a peer was heard within `peer_timeout_ms`.
+pub const PEER_UP: &str = "rollcall_replication_peer_up";
+/// `rollcall_replication_unacked_total`: acknowledgements that waited for another node in vain, and were sent all the same.
+pub const UNACKED: &str = "rollcall_replication_unacked_total";
+/// `rollcall_replication_ack_duration_seconds`: from the gathering of a group of changes until a peer said that it has it.
+pub const ACK_DURATION: &str = "rollcall_replication_ack_duration_seconds";
+/// `rollcall_replication_comparisons_total`: times that all was compared with a peer.
+pub const COMPARISONS: &str = "rollcall_replication_comparisons_total";
+/// `rollcall_replication_unreadable_total`: changes of other nodes that were not understood.
+pub const UNREADABLE: &str = "rollcall_replication_unreadable_total";
+/// `rollcall_replication_refused_total{reason}`: connections that did not prove to be of a node of the cluster
+/// (`handshake`), or gave way to another before they had (`handshakes_max`).
+pub const REFUSED: &str = "rollcall_replication_refused_total";
+
+/// The metrics of a node in a cluster.
+#[derive(Clone, Debug)]
+pub struct ReplicaMetrics {
+    lag: GaugeVec,
+    divergence: IntGaugeVec,
+    peer_up: IntGaugeVec,
+    pub(crate) unacked: IntCounter,
+    pub(crate) ack_duration: Histogram,
+    pub(crate) comparisons: IntCounter,
+    pub(crate) unreadable: IntCounter,
+    refused: IntCounterVec,
+}
+
+impl ReplicaMetrics {
+    /// Registers the metrics.
+    ///
+    /// # Errors
+    /// If one of them is registered already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let metrics = Self {
+            lag: GaugeVec::new(
+                Opts::new(LAG, "Since when a peer lacks the oldest change that it does not have."),
+                &["peer"],
+            )?,
+            divergence: IntGaugeVec::new(
+                Opts::new(DIVERGENCE, "Records that the last comparison found to differ."),
+                &["peer"],
+            )?,
+            peer_up: IntGaugeVec::new(
+                Opts::new(PEER_UP, "Whether a peer was heard within the timeout."),
+                &["peer"],
+            )?,
+            unacked: IntCounter::new(UNACKED, "Acknowledgements that waited for a peer in vain.")?,
+            ack_duration: Histogram::with_opts(
+                HistogramOpts::new(ACK_DURATION, "From the gathering of changes until a peer has them.")
+                    .buckets(prometheus::exponential_buckets(0.000_1, 2.0, 17)?),
+            )?,
+            comparisons: IntCounter::new(COMPARISONS, "Times that all was compared with a peer.")?,
+            unreadable: IntCounter::new(UNREADABLE, "Changes of other nodes that were not understood.")?,
+            refused: IntCounterVec::new(
+                Opts::new(REFUSED, "Connections that did not prove to be of a node of the cluster."),
+                &["reason"],
+            )?,
+        };
+        registry.register(Box::new(metrics.lag.clone()))?;
+        registry.register(Box::new(metrics.divergence.clone()))?;
+        registry.register(Box::new(metrics.peer_up.clone()))?;
+        registry.register(Box::new(metrics.unacked.clone()))?;
+        registry.register(Box::new(metrics.ack_duration.clone()))?;
+        registry.register(Box::new(metrics.comparisons.clone()))?;
+        registry.register(Box::new(metrics.unreadable.clone()))?;
+        registry.register(Box::new(metrics.refused.clone()))?;
+        Ok(metrics)
+    }
+
+    pub(crate) fn peer(&self, name: &str, lag: Duration, is_up: bool) {
+        self.lag.with_label_values(&[name]).set(lag.as_secs_f64());
+        self.peer_up.with_label_values(&[name]).set(i64::from(is_up));
+    }
+
+    pub(crate) fn refused(&self, reason: &str) {
+        self.refused.with_label_values(&[reason]).inc();
+    }
+
+    pub(crate) fn diverged(&self, name: &str, records: i64) {
+        self.divergence.with_label_values(&[name]).set(records);
     }
 }

@@ -21,7 +21,7 @@ fn read(segment: &[u8]) -> usize {
     for change in frames.changes {
         for written in record::read(change).into_iter().flatten() {
             count += 1;
-            let mut reader = Reader::new(written.record.value);
+            let mut reader = Reader::new(written.value);
             while reader.optional().is_ok() && reader.octets().is_ok() && reader.u16().is_ok() {}
             let _ = reader.finish();
         }

@@ -1,32 +1,77 @@
 //! Records: what a change says of the keys that it concerns.
 //!
 //! ```text
-//! kind u8 | is_removed u8 | key octets u16 | value octets u32 | expires_unix_ms i64 | key | value
+//! kind u8 | flags u8 | key octets u16 | value octets u32 | expires i64 | key | value
+//! kind u8 | flags u8 | key octets u16 | value octets u32 | expires i64 | part u8 | node u32 | stamp u64 | key | value
 //! ```
 //!
-//! All numbers are little-endian.
+//! All numbers are little-endian. The second form has a version; flags tell it.
+
+use crate::{NodeId, Stamp, Version};
 
 /// What a record is about. The users of a journal number their kinds; a number is never given another meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind(pub u8);
 
-/// A record that is found again: the last one of its key, not removed, not expired.
+/// What a change says of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// What it is about.
     pub kind: Kind,
     /// Its key.
     pub key: &'a [u8],
-    /// What its owner wrote.
+    /// What its owner wrote; empty if it is not there any more.
     pub value: &'a [u8],
-    /// When it ends, wall clock in milliseconds since 1970 UTC.
+    /// Whether it was removed, and holds nothing any more.
+    pub is_removed: bool,
+    /// When it ends, wall clock in milliseconds since 1970 UTC; for a removal, until when that is to be remembered.
     pub expires_unix_ms: i64,
+    /// Where in the replicated map it is, and in which version; `None` on a node that is alone.
+    pub place: Option<Place>,
 }
 
-impl Record<'_> {
+/// Where in the replicated map a record is, and in which version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The part of its owner's state, the same on every node.
+    pub part: u8,
+    /// Its version.
+    pub version: Version,
+}
+
+const REMOVED: u8 = 1;
+const VERSIONED: u8 = 2;
+
+impl<'a> Record<'a> {
+    /// A record of a key that holds a value, on a node that is alone.
+    pub const fn present(kind: Kind, key: &'a [u8], value: &'a [u8], expires_unix_ms: i64) -> Self {
+        Self { kind, key, value, is_removed: false, expires_unix_ms, place: None }
+    }
+
     /// Octets that it takes where it is written.
     pub(crate) fn bytes(&self) -> usize {
-        HEAD_BYTES + self.key.len() + self.value.len()
+        let head = if self.place.is_some() { HEAD_BYTES + PLACE_BYTES } else { HEAD_BYTES };
+        head + self.key.len() + self.value.len()
+    }
+
+    /// Writes it where records are read again.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let removed = if self.is_removed { REMOVED } else { 0 };
+        let versioned = if self.place.is_some() { VERSIONED } else { 0 };
+        // It was read, or within bounds when it was written.
+        let key_bytes = u16::try_from(self.key.len()).unwrap_or(u16::MAX);
+        let value_bytes = u32::try_from(self.value.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&[self.kind.0, removed | versioned]);
+        out.extend_from_slice(&key_bytes.to_le_bytes());
+        out.extend_from_slice(&value_bytes.to_le_bytes());
+        out.extend_from_slice(&self.expires_unix_ms.to_le_bytes());
+        if let Some(Place { part, version }) = self.place {
+            out.push(part);
+            out.extend_from_slice(&version.node.0.to_le_bytes());
+            out.extend_from_slice(&version.stamp.0.to_le_bytes());
+        }
+        out.extend_from_slice(self.key);
+        out.extend_from_slice(self.value);
     }
 }
 
@@ -38,6 +83,7 @@ pub struct Change<'a> {
 }
 
 const HEAD_BYTES: usize = 16;
+const PLACE_BYTES: usize = 13;
 
 impl<'a> Change<'a> {
     pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
@@ -59,24 +105,29 @@ impl<'a> Change<'a> {
         key: impl FnOnce(&mut Vec<u8>),
         value: impl FnOnce(&mut Vec<u8>),
     ) {
-        self.write(kind, false, expires_unix_ms, key, value);
+        self.write(kind, 0, expires_unix_ms, key, value);
     }
 
     /// Says that a key holds nothing any more.
     pub fn remove(&mut self, kind: Kind, key: impl FnOnce(&mut Vec<u8>)) {
-        self.write(kind, true, 0, key, |_| {});
+        self.write(kind, REMOVED, 0, key, |_| {});
+    }
+
+    /// Says again what a record says.
+    pub(crate) fn copy(&mut self, record: &Record<'_>) {
+        record.write(self.out);
     }
 
     fn write(
         &mut self,
         kind: Kind,
-        is_removed: bool,
+        flags: u8,
         expires_unix_ms: i64,
         key: impl FnOnce(&mut Vec<u8>),
         value: impl FnOnce(&mut Vec<u8>),
     ) {
         let head = self.out.len();
-        self.out.extend_from_slice(&[kind.0, u8::from(is_removed), 0, 0, 0, 0, 0, 0]);
+        self.out.extend_from_slice(&[kind.0, flags, 0, 0, 0, 0, 0, 0]);
         self.out.extend_from_slice(&expires_unix_ms.to_le_bytes());
         key(self.out);
         let key_bytes = self.out.len() - head - HEAD_BYTES;
@@ -92,29 +143,27 @@ impl<'a> Change<'a> {
     }
 }
 
-/// A record as it stands in a segment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Written<'a> {
-    pub(crate) record: Record<'a>,
-    pub(crate) is_removed: bool,
-    /// All of it.
-    pub(crate) octets: &'a [u8],
-}
-
 /// Reads the records of a change.
-pub(crate) fn read(mut change: &[u8]) -> Result<Vec<Written<'_>>, Malformed> {
+pub(crate) fn read(mut change: &[u8]) -> Result<Vec<Record<'_>>, Malformed> {
     let mut found = Vec::new();
     while !change.is_empty() {
         let mut reader = Reader::new(change);
-        let kind = Kind(reader.u8()?);
-        let is_removed = reader.u8()? != 0;
+        let (kind, flags) = (Kind(reader.u8()?), reader.u8()?);
         let key_bytes = usize::from(reader.u16()?);
         let value_bytes = reader.u32()? as usize;
         let expires_unix_ms = reader.i64()?;
-        let key = reader.take(key_bytes)?;
-        let value = reader.take(value_bytes)?;
-        let octets = &change[..change.len() - reader.rest().len()];
-        found.push(Written { record: Record { kind, key, value, expires_unix_ms }, is_removed, octets });
+        let place = if flags & VERSIONED == 0 {
+            None
+        } else {
+            let (part, node, stamp) = (reader.u8()?, NodeId(reader.u32()?), Stamp(reader.u64()?));
+            Some(Place { part, version: Version { stamp, node } })
+        };
+        if flags & !(REMOVED | VERSIONED) != 0 {
+            return Err(Malformed);
+        }
+        let (key, value) = (reader.take(key_bytes)?, reader.take(value_bytes)?);
+        let is_removed = flags & REMOVED != 0;
+        found.push(Record { kind, key, value, is_removed, expires_unix_ms, place });
         change = reader.rest();
     }
     Ok(found)
@@ -251,17 +300,25 @@ mod tests {
         let mut change = Change::new(&mut out);
         change.put(Kind(1), 7, |k| k.extend_from_slice(b"key"), |v| v.extend_from_slice(b"value"));
         change.remove(Kind(2), |k| k.extend_from_slice(b"gone"));
-        let read = read(&out).expect("records");
-        let put = Record { kind: Kind(1), key: b"key", value: b"value", expires_unix_ms: 7 };
-        assert_eq!((read.len(), read[0].record, read[0].is_removed), (2, put, false));
-        assert_eq!(
-            (read[1].record.key, read[1].record.value, read[1].is_removed),
-            (&b"gone"[..], &b""[..], true)
-        );
+        let plain = [
+            Record::present(Kind(1), b"key", b"value", 7),
+            Record { is_removed: true, ..Record::present(Kind(2), b"gone", b"", 0) },
+        ];
+        assert_eq!(read(&out), Ok(plain.to_vec()));
         for length in 1..out.len() {
             let cut = super::read(&out[..length]);
-            assert!(cut.is_err() || cut.is_ok_and(|records| records.len() == 1), "{length}");
+            assert!(cut.is_err() || cut.is_ok_and(|records| records.len() < 2), "{length}");
         }
+
+        let version = Version { stamp: Stamp(77), node: NodeId(9) };
+        let placed = plain.map(|record| Record { place: Some(Place { part: 63, version }), ..record });
+        let mut out = Vec::new();
+        let mut change = Change::new(&mut out);
+        placed.iter().for_each(|record| change.copy(record));
+        assert_eq!(read(&out), Ok(placed.to_vec()));
+        assert_eq!(out.len(), placed.iter().map(Record::bytes).sum());
+        out[1] = 0xff;
+        assert_eq!(read(&out), Err(Malformed), "another version's record");
     }
 
     #[test]

@@ -6,9 +6,8 @@ use hashbrown::HashSet;
 
 use crate::files::Files;
 use crate::frame::Frames;
-use crate::record::{self, Written};
 use crate::segments::{self, HEAD_BYTES};
-use crate::{Error, Record, frame};
+use crate::{Error, Record, frame, record};
 
 /// What was found when a journal was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,11 +94,16 @@ impl Found {
                 damaged_bytes += frame::HEAD_BYTES + change.len();
                 continue;
             };
-            for Written { record, is_removed, .. } in records.iter().rev().copied() {
-                if !keys.is_new(&record) || is_removed {
+            for record in records.iter().rev().copied() {
+                if !keys.is_new(&record) {
                     continue;
                 }
-                if record.expires_unix_ms <= now_unix_ms {
+                if record.is_removed {
+                    // What a node that is alone removed is not to be remembered.
+                    if record.expires_unix_ms > now_unix_ms {
+                        restore(record);
+                    }
+                } else if record.expires_unix_ms <= now_unix_ms {
                     self.recovery.expired += 1;
                 } else {
                     self.recovery.records += 1;

@@ -4,12 +4,12 @@ use std::io;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::files::Files;
 use crate::recover::Found;
 use crate::segments::Segments;
-use crate::{Journal, Metrics, Options, Owner, compact, frame};
+use crate::{Assertion, Journal, Metrics, Options, Owner, compact, frame};
 
 /// The longest sleep: then it is seen whether the journal was dropped without being closed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -280,7 +280,9 @@ impl Writer {
         {
             return;
         }
-        let owners: Option<Vec<Arc<dyn Owner>>> = journal.owners().iter().map(Weak::upgrade).collect();
+        let named = journal.owners();
+        let owners: Option<Vec<Arc<dyn Owner>>> =
+            named.and_then(|owners| owners.list.iter().map(Weak::upgrade).collect());
         let Some(owners) = owners.filter(|owners| !owners.is_empty()) else {
             self.compaction = None;
             return;
@@ -296,7 +298,15 @@ impl Writer {
         };
         match owners.get(compaction.owner) {
             Some(owner) if compaction.part < owner.parts() => {
-                owner.assert(compaction.part, &self.anew);
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let into = Assertion {
+                    journal: &self.anew,
+                    replica: named.and_then(|owners| owners.replica.as_deref()),
+                    wanted: None,
+                    now: Instant::now(),
+                    unix_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+                };
+                owner.assert(compaction.part, &into);
                 if !self.anew.is_called() {
                     compaction.part += 1; // there is nothing in it
                 }

@@ -6,9 +6,10 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Instant;
 
 use prometheus::Registry;
-use replication::{Journal, Kind, Metrics, Options, Owner, Persistence, Ticket, Unkept};
+use replication::{Assertion, Journal, Kind, Metrics, Options, Owner, Persistence, Ticket, Unkept};
 
 const KIND: Kind = Kind(1);
 
@@ -135,7 +136,7 @@ fn a_writer_that_panics_tells_who_waits() {
             1
         }
 
-        fn assert(&self, _: usize, _: &Journal) {
+        fn assert(&self, _: usize, _: &Assertion<'_>) {
             panic!("an owner's fault");
         }
     }
@@ -145,7 +146,7 @@ fn a_writer_that_panics_tells_who_waits() {
     let metrics = Metrics::register(&Registry::new()).expect("a new registry");
     let (journal, _) = Journal::open(dir.path(), options, metrics, 0, |_| {}).expect("opened");
     let faulty: Arc<dyn Owner> = Arc::new(Faulty);
-    journal.set_owners(vec![Arc::downgrade(&faulty)]);
+    journal.set_owners(vec![Arc::downgrade(&faulty)], None);
     while wait(journal.durable(put(&journal, b"key", &[1; 500]))).is_ok() {}
     assert_eq!(journal.admit(), Err(Unkept::Full));
     journal.close();
@@ -155,10 +156,10 @@ fn a_writer_that_panics_tells_who_waits() {
 fn a_journal_that_is_dropped_is_written() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = open(dir.path());
-    let persistence = Persistence { journal, is_awaited: false, unix_ms: || 0 };
-    let weak: Weak<Journal> = Arc::downgrade(&persistence.journal);
+    let weak: Weak<Journal> = Arc::downgrade(&journal);
+    let persistence = Persistence::on_disk(journal, false, || 0);
     assert_eq!(persistence.admit(), Ok(()));
-    let waited = persistence.append(0, |change| {
+    let waited = persistence.append(Instant::now(), 0, 0, |change| {
         change.put(
             KIND,
             i64::MAX,

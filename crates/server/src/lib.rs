@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod cluster;
 pub mod config;
 mod error;
 mod layers;

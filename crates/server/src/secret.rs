@@ -1,4 +1,5 @@
-//! The node secret: 32 octets in `node.key` of the data directory, made at the first start.
+//! The node secret: made of the secret of the cluster, if there is one, else 32 octets in `node.key` of the data directory,
+//! made at the first start.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -6,7 +7,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rand::Rng;
+use replication::ClusterSecret;
 use sip_auth::NodeSecret;
+
+/// What the node secret is derived under.
+const LABEL: &str = "rollcall node secret 1";
+
+/// The secret that all nodes of a cluster make alike.
+pub(crate) fn of_cluster(secret: &ClusterSecret) -> NodeSecret {
+    NodeSecret::from_bytes(secret.derive(LABEL))
+}
 
 /// Reads the secret, or makes one that only the owner can read. Nonces and dialog tokens are made under it, so they
 /// stay good over a restart.
@@ -46,6 +56,19 @@ mod tests {
         assert_eq!(first, again);
         let mode = fs::metadata(dir.path().join("node.key")).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn nodes_of_a_cluster_make_the_same() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("cluster.key");
+        let token = |octets: &[u8]| {
+            fs::write(&path, octets).expect("written");
+            let secret = ClusterSecret::read(&path).expect("a secret");
+            of_cluster(&secret).dialog_token("call", "tag")
+        };
+        assert_eq!(token(&[1; 32]), token(&[1; 32]));
+        assert_ne!(token(&[1; 32]), token(&[2; 32]));
     }
 
     #[test]

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use admin::Admin;
 use parking_lot::Mutex;
 use prometheus::Registry;
-use replication::Journal;
+use replication::{Journal, Service};
 use sip_message::Transport;
 use sip_service::Domains;
 use sip_transport::{Transports, WorkerSockets};
 use tokio::sync::watch;
 
+use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError};
 use crate::metrics::{probes, register_build_info};
 use crate::secret;
@@ -49,6 +50,12 @@ pub enum StartError {
     /// The journal could not be had.
     #[error("journal: {0}")]
     Journal(#[from] replication::Error),
+    /// What `[replication]` names changed since it was validated.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The links to other nodes could not be had.
+    #[error("replication: {0}")]
+    Replication(#[from] replication::ServiceError),
     /// A thread could not be had.
     #[error("a worker could not be started: {0}")]
     Thread(io::Error),
@@ -68,25 +75,28 @@ pub struct Server {
     admin: Admin,
     admin_address: SocketAddr,
     config: Mutex<Config>,
+    links: Option<Service>,
     journal: Option<Arc<Journal>>,
 }
 
 impl Server {
-    /// Binds every socket, starts the workers and the admin interface (on the runtime that calls), and is ready.
+    /// Binds every socket, starts the admin interface (on the runtime that calls), takes what is on the disk and what other
+    /// nodes have, starts the workers, and is ready.
     ///
     /// # Errors
     /// If a socket, the data directory or a thread cannot be had. Nothing is left running.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let now = Instant::now();
-        let secret = secret::load_or_make(&config.server.data_dir).map_err(|source| StartError::DataDir {
-            path: config.server.data_dir.display().to_string(),
-            source,
+        let own_secret = secret::load_or_make(&config.server.data_dir).map_err(|source| {
+            StartError::DataDir { path: config.server.data_dir.display().to_string(), source }
         })?;
         let count = match config.server.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
         let registry = Registry::new();
+        let cluster = Cluster::new(&config, &registry, now)?;
+        let secret = cluster.as_ref().and_then(|cluster| cluster.secret.clone()).unwrap_or(own_secret);
         register_build_info(&registry, &config.server.node)?;
         let metrics = sip_service::Metrics::register(&registry)?;
         let transport_metrics = sip_transport::Metrics::register(&registry, metrics.clone())?;
@@ -95,12 +105,14 @@ impl Server {
         let domains = Arc::new(domains(&config, &transports));
         let network = Arc::clone(&transports) as Arc<dyn sip_service::Network>;
         let state = Arc::new(State::new(&config, &domains, network, metrics, secret, &registry, now)?);
-        let journal = storage::open(
+        let storage = storage::open(
             &config.storage,
             &config.server.data_dir,
             &registry,
             &state.bindings,
             &state.presence,
+            cluster.as_ref().map(|cluster| &cluster.replica),
+            cluster.as_ref().is_some_and(|cluster| cluster.are_publications_replicated),
             unix_ms,
         )?;
 
@@ -112,17 +124,8 @@ impl Server {
         let draining = Arc::new(AtomicBool::new(false));
         let stack = Stack::build(&config, &domains, &state, &draining);
         let (stop, stopped) = watch::channel(false);
-        let stacks: Vec<_> = (0..count).map(|_| Arc::new(WorkerStack::new(stack.clone()))).collect();
-        let mut workers = Vec::new();
-        for (share, sockets) in sockets.into_iter().enumerate() {
-            let worker =
-                Worker { state: Arc::clone(&state), stack: Arc::clone(&stacks[share]), share, of: count };
-            workers.push(
-                spawn(share, worker, sockets, &transports, stopped.clone()).map_err(StartError::Thread)?,
-            );
-        }
         let serving = admin.clone();
-        let mut admin_stop = stopped;
+        let mut admin_stop = stopped.clone();
         tokio::spawn(async move {
             let stopped = async move {
                 // An error means that the sender is gone, which is a stop too.
@@ -132,6 +135,21 @@ impl Server {
                 tracing::error!(%error, "the admin interface ended");
             }
         });
+        let links = match cluster {
+            None => None,
+            Some(cluster) => Some(cluster.join().await?),
+        };
+        let journal = storage.resume(&state.presence);
+        links.iter().for_each(Service::serve);
+        let stacks: Vec<_> = (0..count).map(|_| Arc::new(WorkerStack::new(stack.clone()))).collect();
+        let mut workers = Vec::new();
+        for (share, sockets) in sockets.into_iter().enumerate() {
+            let worker =
+                Worker { state: Arc::clone(&state), stack: Arc::clone(&stacks[share]), share, of: count };
+            workers.push(
+                spawn(share, worker, sockets, &transports, stopped.clone()).map_err(StartError::Thread)?,
+            );
+        }
         admin.set_ready(true);
         if !config.auth.enabled && config.listen.iter().any(|l| !l.address.ip().is_loopback()) {
             tracing::warn!("auth.enabled is false: anyone who reaches these sockets can be anyone");
@@ -146,6 +164,7 @@ impl Server {
             admin,
             admin_address,
             config: Mutex::new(config),
+            links,
             journal,
         })
     }
@@ -197,6 +216,8 @@ impl Server {
                 tracing::error!("a worker ended by a panic");
             }
         }
+        // Nobody changes anything any more: what was changed is told, and then closed.
+        drop(self.links);
         if let Some(journal) = self.journal {
             journal.close();
         }

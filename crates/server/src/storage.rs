@@ -1,4 +1,5 @@
-//! The journal: opened before anything is served, and given back to whose state it holds.
+//! Where state outlives this process: the journal, opened before anything is served and given back to whose state it holds,
+//! and the other nodes.
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -6,36 +7,104 @@ use std::time::Instant;
 
 use presence::{Kept, Presence, Restoring};
 use prometheus::Registry;
-use replication::{Journal, Metrics, Owner, Persistence};
+use replication::{Journal, Metrics, Owner, Persistence, Replica, Replicated};
 
 use crate::config::{Durability, StorageConfig};
 use crate::server::StartError;
 
-/// Takes back what the journal holds, and from then on has every change written to it. `None` if no kind of state is to
-/// outlive the process.
+/// State that was taken back, of which watchers are not told yet.
+pub(crate) struct Storage {
+    pub(crate) journal: Option<Arc<Journal>>,
+    restoring: Restoring,
+}
+
+/// Takes back what the journal holds, if any kind of state is to outlive the process. From then on every change is written
+/// to it, and told to other nodes through `replica`.
+#[allow(clippy::too_many_arguments)] // all that state touches
 pub(crate) fn open(
     config: &StorageConfig,
     data_dir: &Path,
     registry: &Registry,
     bindings: &Arc<registrar::Store>,
     presence: &Arc<Presence>,
+    replica: Option<&Arc<Replica>>,
+    are_publications_replicated: bool,
     unix_ms: fn() -> i64,
-) -> Result<Option<Arc<Journal>>, StartError> {
+) -> Result<Storage, StartError> {
     let kinds = config.kinds();
-    if kinds.iter().all(|kind| *kind == Durability::Memory) {
-        return Ok(None);
-    }
-    let (now, began_unix_ms) = (Instant::now(), unix_ms());
     let mut restoring = Restoring::default();
+    let journal = if kinds.iter().all(|kind| *kind == Durability::Memory) {
+        None
+    } else {
+        Some(recover(config, data_dir, registry, bindings, presence, replica, &mut restoring, unix_ms)?)
+    };
+    let kept = |durability: Durability, is_replicated: bool| {
+        let journal = journal.as_ref().filter(|_| durability != Durability::Memory);
+        let persistence = Persistence {
+            journal: journal.map(|journal| (Arc::clone(journal), durability == Durability::Commit)),
+            replica: replica.filter(|_| is_replicated).map(Arc::clone),
+            unix_ms,
+        };
+        (persistence.journal.is_some() || persistence.replica.is_some()).then_some(persistence)
+    };
+    let [of_bindings, of_publications, of_subscriptions] = kinds;
+    if let Some(persistence) = kept(of_bindings, true) {
+        bindings.persist(persistence);
+    }
+    presence.keep(Kept {
+        publications: kept(of_publications, are_publications_replicated),
+        subscriptions: kept(of_subscriptions, true),
+    });
+    if let Some(replica) = replica {
+        let bindings: Weak<dyn Replicated> = Arc::downgrade(&(Arc::clone(bindings) as Arc<dyn Replicated>));
+        let presence: Weak<dyn Replicated> = Arc::downgrade(&(Arc::clone(presence) as Arc<dyn Replicated>));
+        replica.set_owners(vec![bindings, presence]);
+    }
+    if let Some(journal) = &journal {
+        let bindings: Weak<dyn Owner> = Arc::downgrade(&(Arc::clone(bindings) as Arc<dyn Owner>));
+        let presence: Weak<dyn Owner> = Arc::downgrade(&(Arc::clone(presence) as Arc<dyn Owner>));
+        let removed = replica
+            .map(|replica| Arc::downgrade(&(Arc::clone(replica) as Arc<dyn Owner>)) as Weak<dyn Owner>);
+        journal
+            .set_owners([bindings, presence].into_iter().chain(removed).collect(), replica.map(Arc::clone));
+    }
+    Ok(Storage { journal, restoring })
+}
+
+impl Storage {
+    /// All is there that can be had: watchers are told what they do not have.
+    pub(crate) fn resume(self, presence: &Arc<Presence>) -> Option<Arc<Journal>> {
+        presence.resume(Instant::now(), self.restoring);
+        self.journal
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // as above
+fn recover(
+    config: &StorageConfig,
+    data_dir: &Path,
+    registry: &Registry,
+    bindings: &registrar::Store,
+    presence: &Presence,
+    replica: Option<&Arc<Replica>>,
+    restoring: &mut Restoring,
+    unix_ms: fn() -> i64,
+) -> Result<Arc<Journal>, StartError> {
+    let (now, began_unix_ms) = (Instant::now(), unix_ms());
+    let own = replica.map(|replica| replica.node());
     let mut refused = 0_u64;
     let metrics = Metrics::register(registry)?;
     let path = data_dir.join("journal");
     let (journal, recovery) = Journal::open(&path, config.options(), metrics, began_unix_ms, |record| {
-        let restored = match record.kind {
-            registrar::BINDING => bindings.restore(&record, now, began_unix_ms).map(|()| true),
-            _ => presence.restore(now, &record, &mut restoring),
+        let part = match record.kind {
+            registrar::BINDING => bindings.restore(&record, now, began_unix_ms).ok(),
+            _ => presence.restore(now, &record, own, restoring).ok().flatten(),
         };
-        refused += u64::from(restored != Ok(true));
+        match (part, replica) {
+            (Some(part), Some(replica)) => replica.restore(now, began_unix_ms, part, &record),
+            (Some(_), None) => {}
+            (None, _) => refused += 1,
+        }
     })?;
     tracing::info!(
         records = recovery.records,
@@ -51,20 +120,5 @@ pub(crate) fn open(
     if refused > 0 {
         tracing::warn!(refused, "records were left out: of no domain that is served, or unreadable");
     }
-    let kept = |durability: Durability| {
-        (durability != Durability::Memory).then(|| Persistence {
-            journal: Arc::clone(&journal),
-            is_awaited: durability == Durability::Commit,
-            unix_ms,
-        })
-    };
-    let [of_bindings, of_publications, of_subscriptions] = kinds.map(kept);
-    if let Some(persistence) = of_bindings {
-        bindings.persist(persistence);
-    }
-    presence.resume(now, Kept { publications: of_publications, subscriptions: of_subscriptions }, restoring);
-    let bindings: Weak<dyn Owner> = Arc::downgrade(&(Arc::clone(bindings) as Arc<dyn Owner>));
-    let presence: Weak<dyn Owner> = Arc::downgrade(&(Arc::clone(presence) as Arc<dyn Owner>));
-    journal.set_owners(vec![bindings, presence]);
-    Ok(Some(journal))
+    Ok(journal)
 }

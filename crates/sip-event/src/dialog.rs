@@ -132,6 +132,12 @@ impl Dialog {
         &self.contact
     }
 
+    /// Another Contact header field value of ours: the dialog is at another address now (a NOTIFY refreshes the target,
+    /// RFC 6665 §4.4.1).
+    pub fn set_contact(&mut self, contact: Box<str>) {
+        self.contact = contact;
+    }
+
     /// The watcher's tag; empty if it has none.
     pub fn remote_tag(&self) -> &str {
         self.remote.get(self.remote_tag_start as usize..).unwrap_or("")

@@ -22,20 +22,20 @@ pub struct UserAgent {
 }
 
 enum Link {
-    Udp(UdpSocket),
+    Udp { socket: UdpSocket, server: SocketAddr },
     Tcp { stream: TcpStream, received: Vec<u8> },
 }
 
 impl UserAgent {
-    /// A user agent that speaks UDP with `server`.
+    /// A user agent that speaks UDP with `server`, and hears whoever sends.
     ///
     /// # Errors
     /// No socket can be had.
     pub fn udp(server: SocketAddr) -> Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        socket.connect(server)?;
         let here = socket.local_addr()?;
-        Ok(Self { link: Link::Udp(socket), here, waiting: VecDeque::new(), branches: 0 })
+        let link = Link::Udp { socket, server };
+        Ok(Self { link, here, waiting: VecDeque::new(), branches: 0 })
     }
 
     /// A user agent with a TCP connection to `server`.
@@ -47,6 +47,18 @@ impl UserAgent {
         let here = stream.local_addr()?;
         let link = Link::Tcp { stream, received: Vec::new() };
         Ok(Self { link, here, waiting: VecDeque::new(), branches: 0 })
+    }
+
+    /// Sends requests to another server from now on.
+    ///
+    /// # Errors
+    /// It has a connection.
+    pub fn turn_to(&mut self, other: SocketAddr) -> Result<()> {
+        match &mut self.link {
+            Link::Udp { server, .. } => *server = other,
+            Link::Tcp { .. } => bail!("a connection cannot be turned elsewhere"),
+        }
+        Ok(())
     }
 
     /// Its address.
@@ -64,7 +76,7 @@ impl UserAgent {
         let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
         let mut lines = head.lines().map(str::trim).filter(|line| !line.is_empty());
         let transport = match self.link {
-            Link::Udp(_) => "UDP",
+            Link::Udp { .. } => "UDP",
             Link::Tcp { .. } => "TCP",
         };
         let mut message = format!(
@@ -78,7 +90,7 @@ impl UserAgent {
             message += "\r\n";
         }
         message += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
-        self.send(&message)
+        self.send(&message, None)
     }
 
     /// Answers a request; `more` is empty, or further header fields, one a line. The tag of the To header field, where it
@@ -103,7 +115,9 @@ impl UserAgent {
             message += &format!("{}\r\n", line.replace("{here}", &self.here.to_string()));
         }
         message += "Content-Length: 0\r\n\r\n";
-        self.send(&message)
+        // RFC 3261 §18.2.2: to whom the top Via says.
+        let sent_by = request.header("Via").split([' ', ';']).nth(1).and_then(|host| host.parse().ok());
+        self.send(&message, sent_by)
     }
 
     /// The next message whose start line begins with `start`; others wait until they are asked for.
@@ -126,10 +140,11 @@ impl UserAgent {
         }
     }
 
-    fn send(&mut self, message: &str) -> Result<()> {
+    /// Sends to an address, or to the server.
+    fn send(&mut self, message: &str, to: Option<SocketAddr>) -> Result<()> {
         match &mut self.link {
-            Link::Udp(socket) => {
-                socket.send(message.as_bytes())?;
+            Link::Udp { socket, server } => {
+                socket.send_to(message.as_bytes(), to.unwrap_or(*server))?;
             }
             Link::Tcp { stream, .. } => stream.write_all(message.as_bytes())?,
         }
@@ -140,7 +155,7 @@ impl UserAgent {
     fn read(&mut self, limit: Duration) -> Result<()> {
         let mut buffer = [0; 65_536];
         match &mut self.link {
-            Link::Udp(socket) => {
+            Link::Udp { socket, .. } => {
                 socket.set_read_timeout(Some(limit))?;
                 if let Some(length) = unless_late(socket.recv(&mut buffer))? {
                     self.waiting.push_back(Message::new(String::from_utf8_lossy(&buffer[..length])));

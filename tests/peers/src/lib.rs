@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod baresip;
+mod cable;
 mod client;
 mod http;
 mod message;
@@ -11,6 +12,7 @@ mod rollcall;
 mod sipp;
 
 pub use baresip::{Account, Baresip};
+pub use cable::Cable;
 pub use client::UserAgent;
 pub use http::get;
 pub use message::Message;

@@ -10,6 +10,11 @@ impl Message {
         Self(text.into())
     }
 
+    /// All of it.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// The request line or status line.
     pub fn start_line(&self) -> &str {
         self.0.lines().next().unwrap_or_default()

@@ -70,9 +70,25 @@ impl Rollcall {
     /// # Errors
     /// It does not become ready again.
     pub fn crash(&mut self, meanwhile: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        self.signal(Signal::KILL)?;
-        self.wait()?;
+        self.kill()?;
         meanwhile(self.folder.path())?;
+        self.start_again()
+    }
+
+    /// Kills the server as a crash would (SIGKILL).
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        self.wait().map(drop)
+    }
+
+    /// Starts a server that has ended again, over what is in its folder.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn start_again(&mut self) -> Result<()> {
         self.process = run(self.folder.path(), self.admin)?;
         Ok(())
     }

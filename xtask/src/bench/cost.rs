@@ -10,11 +10,13 @@ use super::client::Client;
 use super::fanout::{Fanout, WATCHERS};
 use super::message::register;
 use super::process::{Process, free_udp_port};
-use super::server::{Kind, Server, USERS};
+use super::server::{Histogram, Kind, Server, USERS};
 use super::sipp::{self, Caller, Counts, Scenario};
 
 /// How long the server is watched at rest before its load.
 const IDLE: Duration = Duration::from_secs(2);
+/// From the gathering of a change to its acknowledgement by the other node.
+const ACKS: &str = "rollcall_replication_ack_duration_seconds";
 /// Users that are called.
 const CALLEES: usize = 1_000;
 
@@ -46,6 +48,10 @@ pub(crate) struct Sample {
     pub(crate) load: Load,
     /// Share of a core that the server needed at rest.
     pub(crate) idle: f64,
+    /// What the other node of a pair needed per operation.
+    pub(crate) partner_microseconds: Option<f64>,
+    /// How long changes took until the other node had them.
+    pub(crate) acks: Option<Histogram>,
 }
 
 /// What was done to a server.
@@ -169,12 +175,17 @@ struct Meter<'a> {
     server: &'a Server,
     idle: f64,
     before: Duration,
+    partner_before: Option<Duration>,
+    acks_before: Option<Histogram>,
     start: Instant,
 }
 
 impl<'a> Meter<'a> {
     fn start(server: &'a Server) -> Result<Self> {
-        Ok(Self { server, idle: server.idle(IDLE)?, before: server.processor_time()?, start: Instant::now() })
+        let partner_before = server.processor_time_of_partner()?;
+        let acks_before = partner_before.map(|_| server.histogram(ACKS)).transpose()?;
+        let (idle, before) = (server.idle(IDLE)?, server.processor_time()?);
+        Ok(Self { server, idle, before, partner_before, acks_before, start: Instant::now() })
     }
 
     fn stop(self, load: Load) -> Result<Sample> {
@@ -182,7 +193,21 @@ impl<'a> Meter<'a> {
         // The state that the load left may cost something at rest, too: the lesser of both is certainly not its work.
         let idle = self.idle.min(self.server.idle(IDLE)?);
         let used = after.saturating_sub(self.before).as_secs_f64() - idle * seconds;
-        Ok(Sample { kind: self.server.kind, microseconds: used * 1e6 / load.operations as f64, idle, load })
+        let per_operation = |seconds: f64| seconds * 1e6 / load.operations as f64;
+        let partner = self.partner_before.zip(self.server.processor_time_of_partner()?);
+        let partner = partner.map(|(before, after)| after.saturating_sub(before).as_secs_f64());
+        let acks = match self.acks_before {
+            Some(before) => Some(self.server.histogram(ACKS)?.since(&before)),
+            None => None,
+        };
+        Ok(Sample {
+            kind: self.server.kind,
+            microseconds: per_operation(used),
+            idle,
+            partner_microseconds: partner.map(per_operation),
+            acks,
+            load,
+        })
     }
 }
 

@@ -7,6 +7,7 @@ mod echo;
 mod fanout;
 mod memory;
 mod message;
+mod pair;
 mod process;
 mod recovery;
 mod report;
@@ -21,6 +22,7 @@ use clap::Args;
 
 use self::cost::Work;
 use self::memory::Thing;
+use self::pair::CatchUp;
 use self::recovery::Recovery;
 use self::report::{Figure, Machine, Results, first_line};
 use self::server::Kind;
@@ -41,7 +43,7 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with_all = ["only", "quick"])]
     write: bool,
     /// Only the measurement of this name: echo, register, register-auth, forward, call, publish, notify, binding,
-    /// subscription, recovery.
+    /// subscription, recovery, catch-up.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Measures Rollcall alone.
@@ -56,9 +58,10 @@ enum Measurement {
     Cost(Work, Figure),
     Memory(Thing, Figure),
     Recovery,
+    CatchUp,
 }
 
-const MEASUREMENTS: [(&str, Measurement); 10] = [
+const MEASUREMENTS: [(&str, Measurement); 11] = [
     ("echo", Measurement::Echo),
     ("register", Measurement::Cost(Work::Register, Figure::Register)),
     ("register-auth", Measurement::Cost(Work::RegisterAuth, Figure::RegisterAuth)),
@@ -69,6 +72,7 @@ const MEASUREMENTS: [(&str, Measurement); 10] = [
     ("binding", Measurement::Memory(Thing::Binding, Figure::Binding)),
     ("subscription", Measurement::Memory(Thing::Subscription, Figure::Subscription)),
     ("recovery", Measurement::Recovery),
+    ("catch-up", Measurement::CatchUp),
 ];
 
 /// Runs the measurements and prints the tables.
@@ -99,6 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     println!("{}", results.table());
     println!("{}", results.durability());
+    println!("{}", results.replication());
     if !results.samples.is_empty() {
         println!("{}", results.loads());
     }
@@ -125,11 +130,17 @@ fn measure(
             let repetitions = if quick { 1 } else { REPETITIONS };
             let mut kinds = kinds.to_vec();
             if figure.changes_state() {
-                kinds.push(Kind::RollcallOnDisk);
+                kinds.extend([Kind::RollcallOnDisk, Kind::RollcallPair, Kind::RollcallPairAcked]);
             }
             work.measure(&kinds, rollcall, quick, repetitions, folder, |sample| {
                 eprintln!("{}, {}: {:.1} CPU µs", figure.title(), sample.kind.name(), sample.microseconds);
                 results.add(figure, sample.kind, sample.microseconds);
+                if let Some(partner) = sample.partner_microseconds {
+                    results.add_of_partner(figure, sample.kind, partner);
+                }
+                if let Some(acks) = &sample.acks {
+                    results.acks.entry((figure, sample.kind)).or_default().add(acks);
+                }
                 for told in &sample.load.told {
                     results.add(Figure::LastTold, sample.kind, told.as_secs_f64() * 1e3);
                 }
@@ -140,6 +151,11 @@ fn measure(
             let recovery = Recovery::measure(rollcall, quick, folder)?;
             eprintln!("recovery: {:.2} s", recovery.took.as_secs_f64());
             results.recovery = Some(recovery);
+        }
+        Measurement::CatchUp => {
+            let catch_up = CatchUp::measure(rollcall, quick, folder)?;
+            eprintln!("catch-up: {:.2} s", catch_up.took.as_secs_f64());
+            results.catch_up = Some(catch_up);
         }
         Measurement::Memory(thing, figure) => {
             for (kind, bytes) in thing.measure(kinds, rollcall, quick, folder)? {

@@ -10,8 +10,9 @@ use anyhow::Result;
 
 use super::cost::{Load, Sample};
 use super::memory::{Thing, WAVES};
+use super::pair::CatchUp;
 use super::recovery::Recovery;
-use super::server::Kind;
+use super::server::{Histogram, Kind};
 
 /// What is reported, in the order of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,8 +80,14 @@ pub(crate) struct Results {
     /// Processor microseconds of a bare UDP echo.
     pub(crate) echo: Option<f64>,
     pub(crate) values: BTreeMap<(Figure, Kind), Vec<f64>>,
+    /// Processor microseconds of the other node of a pair.
+    of_partners: BTreeMap<(Figure, Kind), Vec<f64>>,
+    /// How long changes took until the other node of a pair had them.
+    pub(crate) acks: BTreeMap<(Figure, Kind), Histogram>,
     /// How long a start over much state takes.
     pub(crate) recovery: Option<Recovery>,
+    /// How long a node without state takes to have that of the other.
+    pub(crate) catch_up: Option<CatchUp>,
     /// Every measurement of processor time, with its load.
     pub(crate) samples: Vec<(Figure, Sample)>,
 }
@@ -88,6 +95,10 @@ pub(crate) struct Results {
 impl Results {
     pub(crate) fn add(&mut self, figure: Figure, kind: Kind, value: f64) {
         self.values.entry((figure, kind)).or_default().push(value);
+    }
+
+    pub(crate) fn add_of_partner(&mut self, figure: Figure, kind: Kind, value: f64) {
+        self.of_partners.entry((figure, kind)).or_default().push(value);
     }
 
     /// The table of results.
@@ -165,13 +176,58 @@ impl Results {
         table
     }
 
+    /// What it costs that another node has the state, too.
+    pub(crate) fn replication(&self) -> String {
+        let median = |values: Option<&Vec<f64>>| {
+            values
+                .and_then(|values| Spread::of(values))
+                .map_or_else(|| "–".into(), |s| format!("{:.1}", s.median))
+        };
+        let of = |figure, kind| median(self.values.get(&(figure, kind)));
+        let mut table = String::new();
+        let pairs =
+            self.values.keys().filter(|(_, kind)| *kind == Kind::RollcallPair).map(|(figure, _)| *figure);
+        for figure in pairs {
+            if table.is_empty() {
+                table += "| | unit | alone | `ack = \"local\"` | `ack = \"peer\"` | the other node | on the other node after \
+                          (p50, p99) |\n|---|---|---|---|---|---|---|\n";
+            }
+            let acks = self.acks.get(&(figure, Kind::RollcallPair));
+            let within = |share| {
+                acks.and_then(|acks| acks.within(share))
+                    .map_or("–".into(), |s| format!("≤ {:.1} ms", s * 1e3))
+            };
+            let _ = writeln!(
+                table,
+                "| {} | {} | {} | {} | {} | {} | {}, {} |",
+                figure.title(),
+                figure.unit(),
+                of(figure, Kind::RollcallOnDisk),
+                of(figure, Kind::RollcallPair),
+                of(figure, Kind::RollcallPairAcked),
+                median(self.of_partners.get(&(figure, Kind::RollcallPair))),
+                within(0.5),
+                within(0.99),
+            );
+        }
+        if let Some(CatchUp { bindings, took }) = self.catch_up {
+            let _ = writeln!(
+                table,
+                "\nA node without state has {} bindings of the other, and is ready, after {:.1} s.",
+                grouped(bindings),
+                took.as_secs_f64(),
+            );
+        }
+        table
+    }
+
     /// The table of single measurements.
     pub(crate) fn loads(&self) -> String {
         let mut table = String::from(
             "| | server | operations | a second | sent again | failed | CPU µs | core at rest |\n\
              |---|---|---|---|---|---|---|---|\n",
         );
-        for (figure, Sample { kind, microseconds, load, idle }) in &self.samples {
+        for (figure, Sample { kind, microseconds, load, idle, .. }) in &self.samples {
             let Load { operations, seconds, failed, retransmissions, .. } = load;
             let _ = writeln!(
                 table,
@@ -200,6 +256,9 @@ impl Results {
              ## What durability costs\n\n\
              The same loads in the same run with `storage.durability` as it is by default: acknowledged when it is on the disk.\n\n\
              {durability}\n\
+             ## What another node costs\n\n\
+             The same loads at one node of a pair, both on this machine, with everything on the disk of both.\n\n\
+             {replication}\n\
              ## How it is measured\n\n\
              Both servers run on the same machine as their load, on loopback UDP, each with a fresh state, first one, then \
              the other.\nRollcall has one worker per core; kamailio has four processes \
@@ -221,6 +280,7 @@ impl Results {
              ## Load\n\n{loads}",
             results = self.table(),
             durability = self.durability(),
+            replication = self.replication(),
             loads = self.loads(),
             bindings = grouped((WAVES - 1) * Thing::Binding.per_wave(false)),
             subscriptions = grouped((WAVES - 1) * Thing::Subscription.per_wave(false)),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::cpu;
+use super::pair::{Pair, Partner};
 use super::process::{Process, free_tcp_port, free_udp_port};
 
 /// Users that a server with authentication knows: `u0` … with the passwords `secret0` ….
@@ -31,6 +32,10 @@ pub(crate) enum Kind {
     Rollcall,
     /// State on the disk before it is acknowledged, as is the default.
     RollcallOnDisk,
+    /// The same, and another node is told.
+    RollcallPair,
+    /// The same, and it is acknowledged when the other node has it too.
+    RollcallPairAcked,
     Kamailio,
 }
 
@@ -39,6 +44,8 @@ impl Kind {
         match self {
             Self::Rollcall => "Rollcall",
             Self::RollcallOnDisk => "Rollcall, on disk",
+            Self::RollcallPair => "Rollcall, pair",
+            Self::RollcallPairAcked => "Rollcall, pair, acked",
             Self::Kamailio => "kamailio",
         }
     }
@@ -50,6 +57,8 @@ pub(crate) struct Server {
     /// Where it takes SIP.
     pub(crate) address: SocketAddr,
     process: Process,
+    /// The other node of a pair.
+    partner: Option<Partner>,
     /// Rollcall's HTTP, or kamailio's control socket.
     control: Control,
 }
@@ -71,8 +80,19 @@ impl Server {
         match kind {
             Kind::Rollcall => Self::start_rollcall(kind, "memory", rollcall, auth, &folder),
             Kind::RollcallOnDisk => Self::start_rollcall(kind, "commit", rollcall, auth, &folder),
+            Kind::RollcallPair => Self::start_pair(kind, "local", rollcall, auth, &folder),
+            Kind::RollcallPairAcked => Self::start_pair(kind, "peer", rollcall, auth, &folder),
             Kind::Kamailio => Self::start_kamailio(auth, &folder),
         }
+    }
+
+    /// Starts two nodes; the load goes to one of them.
+    fn start_pair(kind: Kind, ack: &str, rollcall: &Path, auth: bool, folder: &Path) -> Result<Self> {
+        let pair = Pair::new(ack, folder)?;
+        let partner = pair.partner(rollcall, auth)?;
+        let mut server = Self::start_node(kind, "commit", rollcall, auth, folder, &pair.section(0))?;
+        server.partner = Some(partner);
+        Ok(server)
     }
 
     fn start_rollcall(
@@ -81,6 +101,18 @@ impl Server {
         rollcall: &Path,
         auth: bool,
         folder: &Path,
+    ) -> Result<Self> {
+        Self::start_node(kind, durability, rollcall, auth, folder, "")
+    }
+
+    /// Starts one whose configuration ends with `more`.
+    pub(crate) fn start_node(
+        kind: Kind,
+        durability: &str,
+        rollcall: &Path,
+        auth: bool,
+        folder: &Path,
+        more: &str,
     ) -> Result<Self> {
         let (port, admin) = (free_udp_port()?, free_tcp_port()?);
         let mut config = include_str!("rollcall.toml")
@@ -95,11 +127,12 @@ impl Server {
                     &format!("\n[[user]]\naor = \"sip:u{user}@bench.test\"\npassword = \"secret{user}\"\n");
             }
         }
+        config += more;
         fs::write(folder.join("rollcall.toml"), config)?;
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin));
         let process = run_rollcall(rollcall, admin, folder)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Ok(Self { kind, address, process, control: Control::Http(admin) })
+        Ok(Self { kind, address, process, partner: None, control: Control::Http(admin) })
     }
 
     fn start_kamailio(auth: bool, folder: &Path) -> Result<Self> {
@@ -133,7 +166,7 @@ impl Server {
         pinger.set_read_timeout(Some(Duration::from_millis(50)))?;
         process.wait_until("an answer to OPTIONS", READY, || ping(&pinger, address))?;
         let control = Control::Binrpc(folder.join("ctl"));
-        Ok(Self { kind: Kind::Kamailio, address, process, control })
+        Ok(Self { kind: Kind::Kamailio, address, process, partner: None, control })
     }
 
     /// Kills Rollcall, starts it over the same data, and returns how long it takes until it is ready.
@@ -148,12 +181,23 @@ impl Server {
     /// The sum of the samples of a metric of Rollcall's.
     pub(crate) fn metric(&self, name: &str) -> Result<u64> {
         let Control::Http(admin) = self.control else { bail!("{} has other metrics", self.kind.name()) };
-        sum(&http_get(admin, "/metrics")?, name, ' ').with_context(|| format!("no {name} in /metrics"))
+        metric(admin, name)
     }
 
     /// Processor time used so far.
     pub(crate) fn processor_time(&self) -> Result<Duration> {
         cpu::processor_time(self.process.id()).with_context(|| self.process.last_words())
+    }
+
+    /// What the other node of a pair used so far.
+    pub(crate) fn processor_time_of_partner(&self) -> Result<Option<Duration>> {
+        self.partner.as_ref().map(|partner| cpu::processor_time(partner.process.id())).transpose()
+    }
+
+    /// The counts of a histogram of Rollcall's, with the upper bound of each bucket.
+    pub(crate) fn histogram(&self, name: &str) -> Result<Histogram> {
+        let Control::Http(admin) = self.control else { bail!("{} has other metrics", self.kind.name()) };
+        Ok(Histogram::read(&http_get(admin, "/metrics")?, name))
     }
 
     /// The share of one core that the server needs while nothing comes in, over the time of `window`.
@@ -206,12 +250,17 @@ impl Server {
     }
 }
 
-fn run_rollcall(rollcall: &Path, admin: SocketAddr, folder: &Path) -> Result<Process> {
+pub(crate) fn run_rollcall(rollcall: &Path, admin: SocketAddr, folder: &Path) -> Result<Process> {
     let mut command = Command::new(rollcall);
     command.arg("run").arg("--config").arg(folder.join("rollcall.toml")).env("RUST_LOG", "warn");
     let mut process = Process::start("rollcall", command.current_dir(folder), folder)?;
     process.wait_until("/readyz", READY, || http_get(admin, "/readyz").is_ok())?;
     Ok(process)
+}
+
+/// The sum of the samples of a metric of a server of ours.
+pub(crate) fn metric(admin: SocketAddr, name: &str) -> Result<u64> {
+    sum(&http_get(admin, "/metrics")?, name, ' ').with_context(|| format!("no {name} in /metrics"))
 }
 
 /// The sum of the last words of the lines that begin with `prefix`; `None` if there is no such line.
@@ -247,6 +296,48 @@ fn ping(socket: &UdpSocket, server: SocketAddr) -> bool {
         && socket.recv(&mut response).is_ok_and(|length| response[..length].starts_with(b"SIP/2.0 200"))
 }
 
+/// A histogram of Prometheus: how often at most how much.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Histogram {
+    /// Upper bounds, rising, and the counts up to them.
+    buckets: Vec<(f64, u64)>,
+}
+
+impl Histogram {
+    fn read(metrics: &str, name: &str) -> Self {
+        let prefix = format!("{name}_bucket{{le=\"");
+        let bucket = |line: &str| {
+            let (bound, count) = line.strip_prefix(&prefix)?.split_once("\"} ")?;
+            Some((bound.parse().ok()?, count.parse().ok()?))
+        };
+        Self { buckets: metrics.lines().filter_map(bucket).collect() }
+    }
+
+    /// What came since another reading of the same.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let earlier = before.buckets.iter().map(|(_, count)| *count).chain(std::iter::repeat(0));
+        let buckets = self.buckets.iter().zip(earlier);
+        Self { buckets: buckets.map(|((bound, count), earlier)| (*bound, count - earlier)).collect() }
+    }
+
+    /// Adds another of the same bounds.
+    pub(crate) fn add(&mut self, other: &Self) {
+        if self.buckets.is_empty() {
+            self.buckets.clone_from(&other.buckets);
+            return;
+        }
+        for ((_, count), (_, more)) in self.buckets.iter_mut().zip(&other.buckets) {
+            *count += more;
+        }
+    }
+
+    /// The least upper bound of a share of all; `None` if there is nothing.
+    pub(crate) fn within(&self, share: f64) -> Option<f64> {
+        let all = self.buckets.last().filter(|(_, count)| *count > 0)?.1 as f64;
+        self.buckets.iter().find(|(_, count)| *count as f64 >= share * all).map(|(bound, _)| *bound)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,5 +347,16 @@ mod tests {
         let metrics = "# TYPE x gauge\nx{kind=\"client\"} 3\nx{kind=\"server\"} 4\ny 5\n";
         assert_eq!(sum(metrics, "x{", ' '), Some(7));
         assert_eq!(sum(metrics, "z{", ' '), None);
+    }
+
+    #[test]
+    fn shares_of_a_histogram() {
+        let metrics = "x_bucket{le=\"0.1\"} 50\nx_bucket{le=\"1\"} 99\nx_bucket{le=\"+Inf\"} 100\nx_sum 3\n";
+        let all = Histogram::read(metrics, "x");
+        assert_eq!(
+            (all.within(0.5), all.within(0.99), all.within(1.0)),
+            (Some(0.1), Some(1.0), Some(f64::INFINITY))
+        );
+        assert_eq!(all.since(&all).within(0.5), None);
     }
 }

@@ -357,13 +357,16 @@ impl Bench {
         let mut restoring = Restoring::default();
         let (presence, now) = (Arc::clone(&self.presence), self.now);
         let (journal, _) = Journal::open(folder.path(), options, metrics, UNIX_MS.get(), |record| {
-            assert_eq!(presence.restore(now, &record, &mut restoring), Ok(true), "{record:?}");
+            assert!(
+                matches!(presence.restore(now, &record, None, &mut restoring), Ok(Some(_))),
+                "{record:?}"
+            );
         })
         .expect("a journal");
-        let persistence =
-            Persistence { journal: Arc::clone(&journal), is_awaited: false, unix_ms: || UNIX_MS.get() };
+        let persistence = Persistence::on_disk(Arc::clone(&journal), false, || UNIX_MS.get());
         let kept = Kept { publications: Some(persistence.clone()), subscriptions: Some(persistence) };
-        self.presence.resume(now, kept, restoring);
+        self.presence.keep(kept);
+        self.presence.resume(now, restoring);
         self.kept = Some((folder, journal));
         self.deliver();
     }
@@ -383,7 +386,8 @@ impl Bench {
             };
         }
         UNIX_MS.set(UNIX_MS.get() + down.as_millis() as i64);
-        let seed = self.next();
+        // Another than that of any life before.
+        let seed = 1000 + self.next();
         let registrations = Arc::clone(&self.registrations);
         let mut new = Self::begin(self.config, self.domain, self.now + down, registrations, seed);
         std::mem::swap(self, &mut new);

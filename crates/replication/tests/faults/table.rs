@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use prometheus::Registry;
-use replication::{Change, Journal, Kind, Metrics, Options, Owner, Record, Recovery, Ticket};
+use replication::{Assertion, Change, Journal, Kind, Metrics, Options, Owner, Record, Recovery, Ticket};
 
 use crate::memory::Memory;
 
@@ -71,15 +71,14 @@ impl Owner for Table {
         PARTS
     }
 
-    fn assert(&self, part: usize, journal: &Journal) {
+    fn assert(&self, part: usize, into: &Assertion<'_>) {
         let entries = self.entries();
         let mut pairs: BTreeMap<u32, Vec<(u32, &Entry)>> = BTreeMap::new();
         for (&key, entry) in entries.iter().filter(|(key, _)| (*key / 2) as usize % PARTS == part) {
             pairs.entry(key / 2).or_default().push((key, entry));
         }
         for (pair, of) in pairs {
-            journal
-                .append(pair as usize, |change| of.iter().for_each(|(key, entry)| put(change, *key, entry)));
+            into.append(pair as usize, |change| of.iter().for_each(|(key, entry)| put(change, *key, entry)));
         }
     }
 }
@@ -105,7 +104,7 @@ impl Opened {
     /// Has the table's state written anew from now on.
     pub(crate) fn own(&self) {
         let table: Weak<dyn Owner> = Arc::downgrade(&(Arc::clone(&self.table) as Arc<dyn Owner>));
-        self.journal.set_owners(vec![table]);
+        self.journal.set_owners(vec![table], None);
     }
 
     /// The sum of a metric.

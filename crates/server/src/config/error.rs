@@ -17,7 +17,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn at(key: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn at(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { file: None, line: None, key: key.into(), message: message.into() }
     }
 }

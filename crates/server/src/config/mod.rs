@@ -2,20 +2,23 @@
 
 mod error;
 mod load;
+mod replication;
 mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::replication::Options;
 use ipnet::IpNet;
-use replication::Options;
 use serde::{Deserialize, Serialize};
 use sip_message::Transport;
 use sip_transport::ListenConfig;
 
 pub use error::ConfigError;
 pub use load::{Sources, load};
+pub(crate) use replication::tls_error;
+pub use replication::{AckConfig, Compat, PeerConfig, ReplicationConfig};
 
 /// The whole configuration, as `rollcall check` prints it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -44,6 +47,9 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Where state is kept.
     pub storage: StorageConfig,
+    /// The other nodes; absent: there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication: Option<ReplicationConfig>,
     /// HTTP: metrics and health.
     pub admin: AdminConfig,
     /// Logs.
@@ -212,6 +218,7 @@ impl Default for Config {
             transport: sip_transport::Config::default(),
             limits: LimitsConfig::default(),
             storage: StorageConfig::default(),
+            replication: None,
             admin: AdminConfig::default(),
             log: LogConfig::default(),
         }

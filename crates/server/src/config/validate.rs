@@ -24,7 +24,8 @@ impl Config {
             .validate()
             .map_err(|error| ConfigError::at(format!("presence.{}", error.key), error.message))?;
         self.transport.validate().map_err(|error| ConfigError::at("transport", error.to_string()))?;
-        self.validate_storage()
+        self.validate_storage()?;
+        self.replication.as_ref().map_or(Ok(()), |replication| replication.validate(&self.server.node))
     }
 
     fn validate_storage(&self) -> Result<(), ConfigError> {
@@ -132,6 +133,7 @@ impl Config {
             ("server.node", self.server.node == running.server.node),
             ("server.workers", self.server.workers == running.server.workers),
             ("storage", self.storage == running.storage),
+            ("replication", self.replication == running.replication),
             ("admin.address", self.admin.address == running.admin.address),
             ("limits.transactions_max", self.limits.transactions_max == running.limits.transactions_max),
         ];

@@ -1,0 +1,176 @@
+//! What other nodes do: their changes are taken over, and what they do for a watcher is known in case that it has to be
+//! done here.
+
+use std::time::Duration;
+
+use replication::{Kind, Malformed, Record, Succession};
+use sip_message::{Aor, Uri};
+
+use crate::keys::LocalTag;
+use crate::persist;
+use crate::scene::{Outgoing, Scene};
+use crate::shard::{Shard, Timer, contact, is_secure};
+use crate::watcher::Watcher;
+
+/// How long a subscription that another node notifies is remembered beyond its end, so that its last NOTIFY is that node's
+/// affair.
+const FOLLOW_GRACE: Duration = Duration::from_secs(5);
+
+impl Shard {
+    /// Takes a change that another node made. Watchers that this node notifies are told in `out`.
+    pub(crate) fn apply(&mut self, scene: &Scene<'_>, records: &[Record<'_>], out: &mut Vec<Outgoing>) {
+        let Some(kept) = records.first().and_then(|record| scene.kept.of(record.kind)) else { return };
+        let mut changed: Vec<Aor> = Vec::new();
+        let mut own: Vec<Aor> = Vec::new();
+        for record in kept.adopt(scene.now, scene.unix_ms, self.index as usize, records) {
+            let applied = match record.kind {
+                persist::PUBLICATION => self.apply_publication(scene, record).map(|aor| changed.push(aor)),
+                persist::SUBSCRIPTION => self.apply_watcher(scene, record).map(|aor| own.extend(aor)),
+                _ => self.apply_told(record),
+            };
+            if applied.is_err() {
+                tracing::warn!(kind = record.kind.0, "a record of another node is not readable");
+            }
+        }
+        if self.is_resumed {
+            changed.sort_unstable();
+            changed.dedup();
+            changed.iter().for_each(|aor| self.update(scene, aor, None, out));
+            own.iter().for_each(|aor| self.act_for_watchers(scene, aor, out));
+        }
+    }
+
+    fn apply_publication(&mut self, scene: &Scene<'_>, record: &Record<'_>) -> Result<Aor, Malformed> {
+        let (aor, id) = persist::read_publication_key(record.key)?;
+        let publication = if record.is_removed {
+            None
+        } else {
+            let limits = scene.settings.config.document_limits();
+            let (_, publication) =
+                persist::read_publication(record, scene.now, scene.unix_ms, scene.lifetime_max(), &limits)?;
+            Some(publication)
+        };
+        let presentity = self.presentities.entry(aor.clone()).or_default();
+        let before = presentity.publications().len();
+        match publication {
+            Some(publication) => presentity.put_one(publication),
+            None => presentity.drop_one(id),
+        }
+        let after = presentity.publications().len();
+        scene.remember_publications(&aor, after.saturating_sub(before));
+        scene.forget_publications(&aor, before.saturating_sub(after));
+        if !self.is_resumed {
+            self.forget_if_idle(&aor);
+        }
+        Ok(aor)
+    }
+
+    /// Whoever wrote it notifies from now on. Returns the presentity if that is this node, in an earlier life.
+    fn apply_watcher(&mut self, scene: &Scene<'_>, record: &Record<'_>) -> Result<Option<Aor>, Malformed> {
+        let tag = LocalTag::from_bytes(record.key).ok_or(Malformed)?;
+        let slot = self.tags.get(&tag).copied();
+        if record.is_removed {
+            if let Some(slot) = slot {
+                self.forget_watcher(scene, slot);
+            }
+            return Ok(None);
+        }
+        let mut new = Watcher::read(record, scene.now, scene.unix_ms, scene.lifetime_max())?;
+        scene.settings.of_aor(&new.presentity).ok_or(Malformed)?;
+        if tag.shard() != self.index || replication::part_of(new.presentity.as_str()) != self.index as usize {
+            return Err(Malformed);
+        }
+        let replica = scene.kept.subscriptions.as_ref().and_then(|kept| kept.replica.as_ref());
+        let last = record.place.map(|place| place.version.node);
+        new.is_ours = last.is_some() && last == replica.map(|replica| replica.node());
+        let own = new.is_ours.then(|| new.presentity.clone());
+        let known = slot.and_then(|slot| self.watchers.get_mut(slot).map(|known| (slot, known)));
+        let slot = match known {
+            Some((slot, known)) => {
+                let added = new.dialog.len() as i64 - known.dialog.len() as i64;
+                scene.settings.gauges(&new.presentity).subscriptions.add(added);
+                new.armed = known.armed;
+                *known = new;
+                slot
+            }
+            None => {
+                scene.remember_watcher(&new);
+                self.restore_watcher(new)
+            }
+        };
+        self.arm_watcher(scene, slot);
+        Ok(own)
+    }
+
+    fn apply_told(&mut self, record: &Record<'_>) -> Result<(), Malformed> {
+        let tag = LocalTag::from_bytes(record.key).ok_or(Malformed)?;
+        let told = if record.is_removed { None } else { Some(persist::read_told(record)?.1) };
+        let slot = self.tags.get(&tag).copied();
+        // What this node has told itself it knows better.
+        let is_unknown = |watcher: &&mut Watcher| watcher.dialog.told().all(|told| told.is_none());
+        if let Some(watcher) = slot.and_then(|slot| self.watchers.get_mut(slot)).filter(is_unknown) {
+            watcher.digests = told;
+        }
+        Ok(())
+    }
+
+    /// Looks whether a subscription that another node notifies is over.
+    pub(crate) fn follow(&mut self, scene: &Scene<'_>, slot: u32) {
+        let Some(watcher) = self.watchers.get(slot) else { return };
+        if watcher.dialog.expires_at().is_none_or(|at| at + FOLLOW_GRACE <= scene.now) {
+            self.forget_watcher(scene, slot);
+        } else {
+            self.arm_watcher(scene, slot);
+        }
+    }
+
+    /// Has the wheel come by when a subscription that another node notifies is over.
+    pub(crate) fn arm_watcher(&mut self, scene: &Scene<'_>, slot: u32) {
+        let Some(watcher) = self.watchers.get_mut(slot).filter(|watcher| !watcher.is_ours) else { return };
+        let due = watcher.dialog.expires_at().map_or(scene.now, |at| at + FOLLOW_GRACE);
+        if watcher.armed.is_none_or(|armed| due < armed) {
+            watcher.armed = Some(due);
+            self.arm(due, Timer::Watcher(slot));
+        }
+    }
+
+    /// Another node's watcher is gone: nobody is told.
+    fn forget_watcher(&mut self, scene: &Scene<'_>, slot: u32) {
+        let Some(watcher) = self.watchers.get_mut(slot) else { return };
+        watcher.is_ours = false;
+        let ended = watcher.dialog.len() as i64;
+        scene.settings.gauges(&watcher.presentity).subscriptions.sub(ended);
+        self.remove_watcher(scene, slot);
+    }
+
+    /// Notifies watchers of nodes that are gone, as far as they fall to this one.
+    pub(crate) fn take_over(&mut self, scene: &Scene<'_>, succession: &Succession, out: &mut Vec<Outgoing>) {
+        let Some(replica) = scene.kept.subscriptions.as_ref().and_then(|kept| kept.replica.as_ref()) else {
+            return;
+        };
+        let mut aors: Vec<Aor> = Vec::new();
+        for (tag, slot) in self.tags.clone() {
+            let Some(watcher) = self.watchers.get_mut(slot).filter(|watcher| !watcher.is_ours) else {
+                continue;
+            };
+            let owner = replica.owner(self.index as usize, persist::SUBSCRIPTION, &tag.to_bytes());
+            if owner.is_some_and(|owner| succession.is_heir(owner, tag.number())) {
+                watcher.is_ours = true;
+                let target = Uri::parse(watcher.dialog.remote_target().as_bytes());
+                if let (Ok(hop), Ok(target)) = (watcher.hop(scene.network, 0), target) {
+                    let contact = contact(scene.network, is_secure(&target), &hop.flow, &watcher.presentity);
+                    watcher.dialog.set_contact(contact);
+                }
+                aors.push(watcher.presentity.clone());
+                // From now on the others know that it is ours, and CSeq goes on beyond what was reserved.
+                drop(self.keep_watcher(scene, slot));
+            }
+        }
+        aors.sort_unstable();
+        aors.dedup();
+        aors.iter().for_each(|aor| self.act_for_watchers(scene, aor, out));
+    }
+}
+
+/// The kinds that presence has.
+pub(crate) const KINDS: &[Kind] = &[persist::PUBLICATION, persist::SUBSCRIPTION, persist::TOLD];

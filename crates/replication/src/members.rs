@@ -1,0 +1,167 @@
+//! The other nodes: who is there, how far what they told has come, and who acts for those that are gone.
+
+use std::time::{Duration, Instant};
+
+use crate::part::KeyHash;
+use crate::{Kind, NodeId};
+
+/// A peer as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) node: NodeId,
+    /// When anything was last heard of it; the time of our start before that.
+    heard_at: Instant,
+    /// It was not heard for the whole timeout, and others act for it.
+    is_gone: bool,
+    pub(crate) taken: Taken,
+    /// The last of our groups that it has.
+    pub(crate) has: u64,
+    /// Counts its connections to us: the latest one counts.
+    pub(crate) connection: u64,
+}
+
+/// How far what a peer told has come here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// In which of its lives.
+    pub(crate) incarnation: u64,
+    /// The last group.
+    pub(crate) group: u64,
+    /// All before it is here too.
+    pub(crate) is_synced: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Members {
+    own: NodeId,
+    pub(crate) list: Vec<Member>,
+    timeout: Duration,
+    has_looked: bool,
+}
+
+impl Members {
+    pub(crate) fn new(own: &str, peers: &[String], timeout: Duration, now: Instant) -> Self {
+        let member = |name: &String| Member {
+            name: name.clone(),
+            node: NodeId::of(name),
+            heard_at: now,
+            is_gone: false,
+            taken: Taken::default(),
+            has: 0,
+            connection: 0,
+        };
+        Self { own: NodeId::of(own), list: peers.iter().map(member).collect(), timeout, has_looked: false }
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        self.list.iter().position(|member| member.name == name)
+    }
+
+    /// Something was heard of a member.
+    pub(crate) fn heard(&mut self, at: usize, now: Instant) {
+        if let Some(member) = self.list.get_mut(at) {
+            member.heard_at = member.heard_at.max(now);
+            member.is_gone = false;
+        }
+    }
+
+    /// Whether a member was heard within the timeout.
+    pub(crate) fn is_there(&self, at: usize, now: Instant) -> bool {
+        self.list.get(at).is_some_and(|m| now.saturating_duration_since(m.heard_at) < self.timeout)
+    }
+
+    /// Takes note of who is gone, and tells whether that changed who acts for whom; the first time it does, as records may be
+    /// of nodes that are no longer of the cluster.
+    pub(crate) fn look(&mut self, now: Instant) -> bool {
+        let timeout = self.timeout;
+        let mut is_change = !std::mem::replace(&mut self.has_looked, true);
+        for member in &mut self.list {
+            let is_gone = now.saturating_duration_since(member.heard_at) >= timeout;
+            is_change |= is_gone && !member.is_gone;
+            member.is_gone = is_gone;
+        }
+        is_change
+    }
+
+    /// Who acts for whom.
+    pub(crate) fn succession(&self) -> Succession {
+        let here = self.list.iter().filter(|member| !member.is_gone).map(|member| member.node);
+        Succession { own: self.own, here: here.chain([self.own]).collect(), of: self.list.len() + 1 }
+    }
+}
+
+/// Who acts for a record whose owner is gone.
+///
+/// Of three and more nodes only those act for others that see more than half of all, so that two halves of a broken network
+/// do not both. Of a pair each does: if it is the link that broke and not the other node, both act until it is mended, and
+/// the later version of each record counts then.
+#[derive(Clone, Debug)]
+pub struct Succession {
+    own: NodeId,
+    here: Vec<NodeId>,
+    of: usize,
+}
+
+impl Succession {
+    /// Whether this node is to act for a record of `owner`: that one is gone, or no node of the cluster, and of those that
+    /// are here this one is chosen for the key.
+    pub fn is_heir(&self, owner: NodeId, key: u64) -> bool {
+        let is_majority = self.of <= 2 || self.here.len() * 2 > self.of;
+        if !is_majority || self.here.contains(&owner) {
+            return false;
+        }
+        // Highest random weight: nobody's share moves but that of who is gone.
+        let rank = |node: &NodeId| {
+            let both = u128::from(key) << 32 | u128::from(node.0);
+            KeyHash::of(Kind(0), &both.to_le_bytes())
+        };
+        self.here.iter().max_by_key(|node| rank(node)) == Some(&self.own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn members(own: &str, peers: &[&str], now: Instant) -> Members {
+        let peers: Vec<String> = peers.iter().map(|name| (*name).into()).collect();
+        Members::new(own, &peers, TIMEOUT, now)
+    }
+
+    #[test]
+    fn one_survivor_acts_for_each_record() {
+        let now = Instant::now();
+        let (mut a, mut b) = (members("a", &["b", "c"], now), members("b", &["a", "c"], now));
+        let gone = NodeId::of("c");
+        assert!(a.look(now) && b.look(now), "who has left the cluster is gone from the beginning");
+        assert_eq!((a.look(now), a.succession().is_heir(gone, 1)), (false, false), "it is there");
+        let left = NodeId::of("d");
+        assert!((0..99).any(|key| a.succession().is_heir(left, key)));
+        let later = now + TIMEOUT;
+        for members in [&mut a, &mut b] {
+            members.heard(0, later);
+            assert!(members.look(later), "c is gone");
+            assert!(!members.look(later), "that is known");
+        }
+        let (a, b) = (a.succession(), b.succession());
+        let of_a = (0..1000).filter(|key| a.is_heir(gone, *key)).count();
+        assert!((300..700).contains(&of_a), "{of_a}");
+        assert!((0..1000).all(|key| a.is_heir(gone, key) != b.is_heir(gone, key)));
+        assert!(!a.is_heir(NodeId::of("b"), 1) && !a.is_heir(NodeId::of("a"), 1));
+    }
+
+    #[test]
+    fn a_minority_acts_for_nobody_but_in_a_pair() {
+        let now = Instant::now();
+        let mut pair = members("a", &["b"], now);
+        let mut mesh = members("a", &["b", "c"], now);
+        assert!(pair.look(now + TIMEOUT) && mesh.look(now + TIMEOUT));
+        assert!(pair.succession().is_heir(NodeId::of("b"), 7));
+        assert!(!mesh.succession().is_heir(NodeId::of("b"), 7));
+        pair.heard(0, now + TIMEOUT);
+        assert!(!pair.succession().is_heir(NodeId::of("b"), 7) && pair.is_there(0, now + TIMEOUT));
+    }
+}

@@ -1,0 +1,270 @@
+//! One part of the replicated map: the version of each key, what was removed, and digests to compare nodes by.
+//!
+//! The values are with their owners; a part knows what they are values of. A key stands here as its hash, which is the same
+//! on every node.
+
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry as MapEntry;
+use sha2::{Digest, Sha256};
+
+use crate::wire::PARTS;
+use crate::{Kind, NodeId, Stamp, Version};
+
+/// The part of all that belongs together under a name, the same on every node.
+pub fn part_of(name: &str) -> usize {
+    crc32fast::hash(name.as_bytes()) as usize % PARTS
+}
+
+/// A key: 128 bits of a cryptographic hash of kind and key, as a client chooses what is in keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyHash(pub u128);
+
+impl KeyHash {
+    /// The hash of a key.
+    pub fn of(kind: Kind, key: &[u8]) -> Self {
+        let digest = Sha256::new().chain_update([kind.0]).chain_update(key).finalize();
+        let (first, _) = digest.split_first_chunk().expect("32 octets");
+        Self(u128::from_le_bytes(*first))
+    }
+
+    fn bucket(self) -> usize {
+        self.0 as usize % BUCKETS
+    }
+}
+
+/// Digests of a part: what differs between two nodes is looked for in those that differ.
+pub(crate) const BUCKETS: usize = 64;
+
+/// How long a tombstone stays beyond the time at which what it removed would have expired anyway: longer than a change may
+/// be on its way, and than clocks differ.
+const TOMBSTONE_MARGIN: Duration = Duration::from_secs(120);
+/// How long the version of something that expired is remembered.
+const EXPIRED_MARGIN: Duration = Duration::from_secs(10);
+
+/// What is known of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    version: Version,
+    /// Milliseconds on the replica's own scale.
+    expires_ms: u64,
+    is_removed: bool,
+}
+
+/// A key that was removed, whole, to be told to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tombstone {
+    pub(crate) kind: Kind,
+    pub(crate) key: Box<[u8]>,
+}
+
+/// What somebody has of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) hash: KeyHash,
+    pub(crate) version: Version,
+}
+
+/// A change of one key, as it concerns the map.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) key: &'a [u8],
+    pub(crate) version: Version,
+    pub(crate) is_removed: bool,
+    /// When it ends; for a removal, when it may be forgotten, if that is known.
+    pub(crate) expires_ms: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Part {
+    entries: HashMap<KeyHash, Entry>,
+    tombstones: HashMap<KeyHash, Tombstone>,
+    digests: [u64; BUCKETS],
+}
+
+impl Part {
+    pub(crate) fn new() -> Self {
+        Self { entries: HashMap::new(), tombstones: HashMap::new(), digests: [0; BUCKETS] }
+    }
+
+    /// Takes note of a change if it is news. Returns when it ends: a tombstone stays until what it removed would have.
+    pub(crate) fn mark(&mut self, mark: &Mark<'_>) -> Option<u64> {
+        let hash = KeyHash::of(mark.kind, mark.key);
+        let known = self.entries.get(&hash).copied();
+        if known.is_some_and(|known| known.version >= mark.version) {
+            return None;
+        }
+        let margin = if mark.is_removed { milliseconds(TOMBSTONE_MARGIN) } else { 0 };
+        let expires_ms = match (mark.is_removed, known) {
+            (true, Some(known)) => mark.expires_ms.max(known.expires_ms.saturating_add(margin)),
+            _ => mark.expires_ms,
+        };
+        let entry = Entry { version: mark.version, expires_ms, is_removed: mark.is_removed };
+        self.set(hash, Some(entry));
+        if mark.is_removed {
+            self.tombstones.insert(hash, Tombstone { kind: mark.kind, key: mark.key.into() });
+        } else {
+            self.tombstones.remove(&hash);
+        }
+        Some(expires_ms)
+    }
+
+    /// What is known of the version of a key that is there.
+    pub(crate) fn version(&self, kind: Kind, key: &[u8]) -> Option<Version> {
+        self.entries.get(&KeyHash::of(kind, key)).map(|entry| entry.version)
+    }
+
+    /// Forgets what is over.
+    pub(crate) fn sweep(&mut self, now_ms: u64) {
+        let margin = milliseconds(EXPIRED_MARGIN);
+        let is_over = |entry: &Entry| {
+            let until =
+                if entry.is_removed { entry.expires_ms } else { entry.expires_ms.saturating_add(margin) };
+            until <= now_ms
+        };
+        let over: Vec<KeyHash> =
+            self.entries.iter().filter(|(_, entry)| is_over(entry)).map(|(hash, _)| *hash).collect();
+        for hash in over {
+            self.set(hash, None);
+            self.tombstones.remove(&hash);
+        }
+    }
+
+    pub(crate) fn digests(&self) -> &[u64; BUCKETS] {
+        &self.digests
+    }
+
+    /// Entries, tombstones included.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What there is in some buckets, a bit for each, and has not ended.
+    pub(crate) fn list(&self, buckets: u64, now_ms: u64) -> Vec<Listed> {
+        let is_asked = |hash: &KeyHash| buckets >> hash.bucket() & 1 == 1;
+        let listed = self.entries.iter().filter(|(hash, entry)| is_asked(hash) && entry.expires_ms > now_ms);
+        listed.map(|(hash, entry)| Listed { hash: *hash, version: entry.version }).collect()
+    }
+
+    /// Whether somebody has something newer than what is here.
+    pub(crate) fn lacks(&self, listed: &Listed) -> bool {
+        self.entries.get(&listed.hash).is_none_or(|entry| entry.version < listed.version)
+    }
+
+    /// All that was removed, with its version and the time until which that is remembered.
+    pub(crate) fn tombstones(&self) -> impl Iterator<Item = (KeyHash, &Tombstone, Version, u64)> {
+        self.tombstones.iter().filter_map(|(hash, tombstone)| {
+            self.entries.get(hash).map(|entry| (*hash, tombstone, entry.version, entry.expires_ms))
+        })
+    }
+
+    fn set(&mut self, hash: KeyHash, entry: Option<Entry>) {
+        let bucket = &mut self.digests[hash.bucket()];
+        match (self.entries.entry(hash), entry) {
+            (MapEntry::Occupied(occupied), None) => *bucket ^= share(hash, &occupied.remove()),
+            (MapEntry::Occupied(mut occupied), Some(entry)) => {
+                *bucket ^= share(hash, &entry) ^ share(hash, &occupied.insert(entry));
+            }
+            (MapEntry::Vacant(vacant), Some(entry)) => {
+                *bucket ^= share(hash, &entry);
+                vacant.insert(entry);
+            }
+            (MapEntry::Vacant(_), None) => {}
+        }
+    }
+}
+
+/// What an entry adds to the digest of its bucket.
+fn share(hash: KeyHash, entry: &Entry) -> u64 {
+    let Version { stamp: Stamp(stamp), node: NodeId(node) } = entry.version;
+    let mixed = (hash.0 as u64) ^ ((hash.0 >> 64) as u64).rotate_left(32);
+    finish(finish(mixed ^ stamp) ^ u64::from(node))
+}
+
+/// The finalizer of MurmurHash3: every bit of the input changes half of the output. The keys are hashes already, and
+/// nobody outside chooses versions.
+fn finish(mut x: u64) -> u64 {
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x ^ (x >> 33)
+}
+
+/// Whole milliseconds, of an instant on a scale that begins with `began`.
+pub(crate) fn scale(began: Instant, at: Instant) -> u64 {
+    milliseconds(at.saturating_duration_since(began))
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: Kind = Kind(1);
+
+    fn mark(key: &str, stamp: u64, node: u32, is_removed: bool, expires_ms: u64) -> Mark<'_> {
+        let version = Version { stamp: Stamp(stamp), node: NodeId(node) };
+        Mark { kind: KIND, key: key.as_bytes(), version, is_removed, expires_ms }
+    }
+
+    #[test]
+    fn the_greater_version_counts() {
+        let mut part = Part::new();
+        assert_eq!(part.mark(&mark("a", 5, 1, false, 1000)), Some(1000));
+        assert_eq!(part.mark(&mark("a", 5, 1, false, 1000)), None, "the same again");
+        assert_eq!(part.mark(&mark("a", 4, 9, false, 9000)), None, "older");
+        assert_eq!(part.mark(&mark("a", 5, 2, false, 2000)), Some(2000), "at the same time, by another node");
+    }
+
+    // A contact that was removed does not come back from a node that has not heard of it.
+    #[test]
+    fn a_tombstone_outlives_what_it_removed() {
+        let mut part = Part::new();
+        part.mark(&mark("a", 5, 1, false, 60_000));
+        let until = part.mark(&mark("a", 6, 1, true, 0)).expect("news");
+        assert_eq!(until, 180_000);
+        part.sweep(until - 1);
+        assert_eq!(part.mark(&mark("a", 5, 2, false, 60_000)), None, "the removal is newer");
+        assert_eq!(part.tombstones().count(), 1);
+        part.sweep(until);
+        assert_eq!((part.len(), part.tombstones().count(), part.digests()), (0, 0, &[0; BUCKETS]));
+    }
+
+    #[test]
+    fn digests_are_of_what_is_there() {
+        let (mut a, mut b) = (Part::new(), Part::new());
+        for key in 0..1000 {
+            a.mark(&mark(&key.to_string(), key, 1, key % 7 == 0, 5000));
+        }
+        for key in (0..1000).rev() {
+            b.mark(&mark(&key.to_string(), key / 2, 1, false, 5000));
+            b.mark(&mark(&key.to_string(), key, 1, key % 7 == 0, 7000));
+        }
+        assert_eq!(a.digests(), b.digests(), "whatever the way, and whenever it ends");
+        b.mark(&mark("500", 5000, 1, false, 5000));
+        let differing: Vec<usize> = (0..BUCKETS).filter(|&i| a.digests()[i] != b.digests()[i]).collect();
+        let hash = KeyHash::of(KIND, b"500");
+        assert_eq!(differing, [hash.bucket()]);
+        let news: Vec<Listed> =
+            b.list(1 << hash.bucket(), 0).into_iter().filter(|listed| a.lacks(listed)).collect();
+        assert_eq!(news.iter().map(|listed| listed.hash).collect::<Vec<_>>(), [hash]);
+        assert!(a.list(u64::MAX, 0).iter().all(|listed| !b.lacks(listed)));
+    }
+
+    #[test]
+    fn what_expired_is_not_offered_and_soon_forgotten() {
+        let mut part = Part::new();
+        part.mark(&mark("a", 5, 1, false, 1000));
+        assert_eq!((part.list(u64::MAX, 999).len(), part.list(u64::MAX, 1000).len()), (1, 0));
+        part.sweep(10_999);
+        assert_eq!(part.len(), 1);
+        part.sweep(11_000);
+        assert_eq!((part.len(), part.digests()), (0, &[0; BUCKETS]));
+    }
+}

@@ -1,0 +1,433 @@
+//! This node's part in a cluster: the versions of all records, what it changed, and what the others are told.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use hashbrown::HashSet;
+use parking_lot::Mutex;
+
+use crate::assertion::Assertion;
+use crate::members::{Members, Succession};
+use crate::outlog::{Outlog, PeerAck};
+use crate::part::{BUCKETS, KeyHash, Listed, Mark, Part, Tombstone, scale};
+use crate::record::{self, Place, Record};
+use crate::wire::PARTS;
+use crate::{Clock, Journal, Kind, NodeId, Owner, ReplicaMetrics, Stamp, Version, frame};
+
+/// How a node behaves towards the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaOptions {
+    /// Whether acknowledgements wait until another node has the change.
+    pub ack: Ack,
+    /// How long. Then the change is acknowledged all the same, and counted. Default 500 ms.
+    pub ack_wait: Duration,
+    /// Octets of changes that are kept for nodes that were away: who missed more compares all. Default 32 MiB.
+    pub outlog_bytes_max: usize,
+    /// How often all is compared. Default 30 s.
+    pub digest_interval: Duration,
+    /// How long nothing is heard of a node until others act for it. Default 5 s.
+    pub peer_timeout: Duration,
+}
+
+/// When a change is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ack {
+    /// When it is kept here.
+    #[default]
+    Local,
+    /// When another node has it too.
+    Peer,
+}
+
+impl Default for ReplicaOptions {
+    fn default() -> Self {
+        Self {
+            ack: Ack::default(),
+            ack_wait: Duration::from_millis(500),
+            outlog_bytes_max: 32 << 20,
+            digest_interval: Duration::from_secs(30),
+            peer_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Whoever has state that other nodes have too.
+pub trait Replicated: Owner {
+    /// The kinds of its records.
+    fn kinds(&self) -> &'static [Kind];
+
+    /// Takes a change that another node made, whole: under the lock of that part, [`crate::Persistence::adopt`] tells which
+    /// of its records are news.
+    fn apply(self: Arc<Self>, now: Instant, unix_ms: i64, part: usize, records: &[Record<'_>]);
+
+    /// A node is gone: acts for those of its records that fall to this one.
+    fn take_over(self: Arc<Self>, now: Instant, succession: &Succession);
+}
+
+/// This node's part in a cluster.
+pub struct Replica {
+    pub(crate) name: String,
+    pub(crate) node: NodeId,
+    /// A number for this life of the node: what it told in another may not have been heard.
+    pub(crate) incarnation: u64,
+    pub(crate) options: ReplicaOptions,
+    pub(crate) clock: Clock,
+    pub(crate) outlog: Arc<Outlog>,
+    pub(crate) members: Mutex<Members>,
+    pub(crate) metrics: ReplicaMetrics,
+    began: Instant,
+    parts: Box<[Mutex<Part>]>,
+    owners: OnceLock<Vec<Weak<dyn Replicated>>>,
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Replica {
+    /// A node without state at `now`, which is `unix_ms`, in a cluster with `peers`. `incarnation` has to be another at
+    /// every start.
+    pub fn new(
+        name: &str,
+        peers: &[String],
+        options: ReplicaOptions,
+        metrics: ReplicaMetrics,
+        incarnation: u64,
+        now: Instant,
+        unix_ms: i64,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            node: NodeId::of(name),
+            incarnation,
+            options,
+            clock: Clock::new(now, unix_ms),
+            outlog: Arc::new(Outlog::new()),
+            members: Mutex::new(Members::new(name, peers, options.peer_timeout, now)),
+            metrics,
+            began: now,
+            parts: (0..PARTS).map(|_| Mutex::new(Part::new())).collect(),
+            owners: OnceLock::new(),
+            wake: OnceLock::new(),
+        })
+    }
+
+    /// Names those whose state this is.
+    pub fn set_owners(&self, owners: Vec<Weak<dyn Replicated>>) {
+        self.owners.get_or_init(|| owners);
+    }
+
+    /// Says whom to tell that there is something to send. It is called while locks are held, and must do no more than
+    /// wake somebody.
+    pub fn set_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.wake.get_or_init(|| Box::new(wake));
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Keys that are known, removed ones included.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.lock().len()).sum()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes note of a record that was found in the journal, of the part that its owner says. One without a version is of
+    /// a time when this node was alone: anything newer counts more.
+    pub fn restore(&self, now: Instant, unix_ms: i64, part: usize, record: &Record<'_>) {
+        let alone = Version { stamp: Stamp(1), node: self.node };
+        let version = record.place.map_or(alone, |place| place.version);
+        self.clock.observe(now, version.stamp);
+        self.part(part).lock().mark(&self.mark(now, unix_ms, record, version));
+    }
+
+    /// The node that changed a record last, if it is known.
+    pub fn owner(&self, part: usize, kind: Kind, key: &[u8]) -> Option<NodeId> {
+        self.part(part).lock().version(kind, key).map(|version| version.node)
+    }
+
+    /// Forgets what is over, in every `of`th part from `share` on.
+    pub fn sweep(&self, now: Instant, share: usize, of: usize) {
+        let now_ms = self.scale(now);
+        for part in self.parts.iter().skip(share).step_by(of.max(1)) {
+            part.lock().sweep(now_ms);
+        }
+    }
+
+    /// Makes a group of what changed, for links to send. To be called when [`Replica::set_wake`] was, and from time to time.
+    pub fn gather(&self, now: Instant) {
+        self.outlog.gather(now, self.options.outlog_bytes_max);
+    }
+
+    /// To be called a few times a second: gives up waiting, and sees who is gone.
+    pub fn tick(&self, now: Instant) {
+        if let Some(before) = now.checked_sub(self.options.ack_wait) {
+            self.outlog.give_up(before);
+        }
+        let succession = {
+            let mut members = self.members.lock();
+            for (at, member) in members.list.iter().enumerate() {
+                let waits_since = self.outlog.waits_since(member.has);
+                let lag = waits_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+                self.metrics.peer(&member.name, lag, members.is_there(at, now));
+            }
+            members.look(now).then(|| members.succession())
+        };
+        if let Some(succession) = succession {
+            for owner in self.owners() {
+                owner.take_over(now, &succession);
+            }
+        }
+    }
+
+    /// Who acts for whom, now.
+    pub fn succession(&self) -> Succession {
+        self.members.lock().succession()
+    }
+
+    /// Whether all peers that are there have told all they have.
+    pub fn is_caught_up(&self, now: Instant) -> bool {
+        let members = self.members.lock();
+        (0..members.list.len()).all(|at| members.list[at].taken.is_synced || !members.is_there(at, now))
+    }
+}
+
+/// What owners do through [`crate::Persistence`].
+impl Replica {
+    /// A change that this node makes, as its owner wrote it: gives it a version, tells the others, and gives it to
+    /// `journal` as it is to be written down. Returns the group to wait for.
+    pub(crate) fn append(
+        &self,
+        now: Instant,
+        unix_ms: i64,
+        part: usize,
+        change: &[u8],
+        journal: impl FnOnce(&[Record<'_>]),
+    ) -> u64 {
+        let Ok(mut records) = record::read(change) else { return 0 };
+        let group = {
+            leave_last_of_each_key(&mut records);
+            let mut state = self.part(part).lock();
+            let version = Version { stamp: self.clock.next(now), node: self.node };
+            records.retain_mut(|record| self.place(&mut state, now, unix_ms, part, version, record));
+            if records.is_empty() {
+                return 0;
+            }
+            let told = records.iter().map(|record| self.told(now, unix_ms, record));
+            let group = self.outlog.append(part, told);
+            journal(&records);
+            group
+        };
+        if self.outlog.call()
+            && let Some(wake) = self.wake.get()
+        {
+            wake();
+        }
+        group
+    }
+
+    /// Gives a record of ours its place; `false` if there is nothing to say.
+    fn place(
+        &self,
+        state: &mut Part,
+        now: Instant,
+        unix_ms: i64,
+        part: usize,
+        version: Version,
+        record: &mut Record<'_>,
+    ) -> bool {
+        let part = u8::try_from(part % PARTS).unwrap_or(0);
+        record.place = Some(Place { part, version });
+        let Some(expires_ms) = state.mark(&self.mark(now, unix_ms, record, version)) else { return false };
+        record.expires_unix_ms = self.unix_ms_of(now, unix_ms, expires_ms);
+        true
+    }
+
+    /// A change that another node made: takes note of it, and returns the records that are news.
+    pub(crate) fn adopt<'r, 'a>(
+        &self,
+        now: Instant,
+        unix_ms: i64,
+        part: usize,
+        records: &'r [Record<'a>],
+        journal: impl FnOnce(&[Record<'_>]),
+    ) -> Vec<&'r Record<'a>> {
+        let mut state = self.part(part).lock();
+        let is_news = |record: &&Record<'_>| {
+            let version = record.place.map(|place| place.version);
+            version.is_some_and(|v| state.mark(&self.mark(now, unix_ms, record, v)).is_some())
+        };
+        let news: Vec<&Record<'_>> = records.iter().filter(is_news).collect();
+        if !news.is_empty() {
+            journal(&news.iter().map(|record| **record).collect::<Vec<_>>());
+        }
+        news
+    }
+
+    /// What is to wait for that another node has a group.
+    pub(crate) fn peer_ack(&self, group: u64) -> Option<PeerAck> {
+        // 0: nothing was told.
+        let is_awaited = self.options.ack == Ack::Peer && group > 0;
+        is_awaited.then(|| PeerAck { outlog: Arc::clone(&self.outlog), group })
+    }
+
+    /// Where a record is, and in which version.
+    pub(crate) fn place_of(&self, part: usize, kind: Kind, key: &[u8]) -> Option<Place> {
+        let version = self.part(part).lock().version(kind, key)?;
+        Some(Place { part: u8::try_from(part).ok()?, version })
+    }
+}
+
+/// What the links do.
+impl Replica {
+    /// Gives a change of another node to its owners. Its times are on that node's scale, which showed `sent_ms`.
+    pub(crate) fn apply(&self, now: Instant, unix_ms: i64, sent_ms: u64, changes: &[u8]) {
+        for change in frame::each(changes) {
+            let Ok(mut records) = record::read(change) else {
+                self.metrics.unreadable.inc();
+                continue;
+            };
+            for record in &mut records {
+                let left = record.expires_unix_ms.saturating_sub(i64::try_from(sent_ms).unwrap_or(i64::MAX));
+                record.expires_unix_ms = unix_ms.saturating_add(left.max(0));
+                if let Some(place) = record.place {
+                    self.clock.observe(now, place.version.stamp);
+                }
+            }
+            let Some((kind, place)) = records.first().and_then(|r| Some((r.kind, r.place?))) else {
+                continue;
+            };
+            match self.owners().find(|owner| owner.kinds().contains(&kind)) {
+                Some(owner) => owner.apply(now, unix_ms, place.part.into(), &records),
+                None => self.metrics.unreadable.inc(),
+            }
+        }
+    }
+
+    /// Makes frames of what is asked for of a part, as this node has it.
+    pub(crate) fn said_again(
+        &self,
+        now: Instant,
+        unix_ms: i64,
+        part: usize,
+        wanted: &HashSet<KeyHash>,
+    ) -> Vec<u8> {
+        let collected = Journal::bare();
+        let into = Assertion { journal: &collected, replica: Some(self), wanted: Some(wanted), now, unix_ms };
+        self.owners().filter(|owner| part < owner.parts()).for_each(|owner| owner.assert(part, &into));
+        self.assert(part, &into);
+        let mut lanes = vec![Vec::new(); Journal::lanes()];
+        collected.take(&mut lanes);
+        let mut told = Vec::new();
+        for change in lanes.iter().flat_map(|lane| frame::each(lane)) {
+            let mut out = frame::Frame::begin(&mut told);
+            for record in record::read(change).into_iter().flatten() {
+                self.told(now, unix_ms, &record).write(out.octets());
+            }
+            // It was within bounds.
+            let _ = out.end();
+        }
+        told
+    }
+
+    pub(crate) fn digests(&self) -> Vec<u64> {
+        self.parts.iter().flat_map(|part| *part.lock().digests()).collect()
+    }
+
+    /// The parts of which another node's digests differ from ours, with a bit for each bucket.
+    pub(crate) fn differing(&self, digests: &[u64]) -> Vec<(u8, u64)> {
+        let buckets = |theirs: &[u64], ours: &[u64; BUCKETS]| {
+            let differs = theirs.iter().zip(ours).map(|(theirs, ours)| u64::from(theirs != ours));
+            differs.rev().fold(0, |buckets, bit| buckets << 1 | bit)
+        };
+        let parts = (0..).zip(digests.chunks_exact(BUCKETS).zip(&self.parts));
+        let differing = parts.map(|(part, (theirs, ours))| (part, buckets(theirs, ours.lock().digests())));
+        differing.filter(|(_, buckets)| *buckets != 0).collect()
+    }
+
+    pub(crate) fn list(&self, now: Instant, part: usize, buckets: u64) -> Vec<Listed> {
+        self.part(part).lock().list(buckets, self.scale(now))
+    }
+
+    /// Those that somebody has and that are news here.
+    pub(crate) fn lacking(&self, part: usize, listed: &[Listed]) -> Vec<Listed> {
+        let state = self.part(part).lock();
+        listed.iter().filter(|listed| state.lacks(listed)).copied().collect()
+    }
+
+    /// An instant on this replica's scale.
+    pub(crate) fn scale(&self, at: Instant) -> u64 {
+        scale(self.began, at)
+    }
+
+    fn owners(&self) -> impl Iterator<Item = Arc<dyn Replicated>> {
+        self.owners.get().into_iter().flatten().filter_map(Weak::upgrade)
+    }
+
+    fn part(&self, part: usize) -> &Mutex<Part> {
+        &self.parts[part % PARTS]
+    }
+
+    fn mark<'r>(&self, now: Instant, unix_ms: i64, record: &Record<'r>, version: Version) -> Mark<'r> {
+        let left = u64::try_from(record.expires_unix_ms.saturating_sub(unix_ms)).unwrap_or(0);
+        Mark {
+            kind: record.kind,
+            key: record.key,
+            version,
+            is_removed: record.is_removed,
+            expires_ms: self.scale(now).saturating_add(left),
+        }
+    }
+
+    /// A record as it is told to others: its times on our scale.
+    fn told<'r>(&self, now: Instant, unix_ms: i64, record: &Record<'r>) -> Record<'r> {
+        let left = u64::try_from(record.expires_unix_ms.saturating_sub(unix_ms)).unwrap_or(0);
+        let at = i64::try_from(self.scale(now).saturating_add(left)).unwrap_or(i64::MAX);
+        Record { expires_unix_ms: at, ..*record }
+    }
+
+    fn unix_ms_of(&self, now: Instant, unix_ms: i64, at_ms: u64) -> i64 {
+        let left = at_ms.saturating_sub(self.scale(now));
+        unix_ms.saturating_add(i64::try_from(left).unwrap_or(i64::MAX))
+    }
+}
+
+/// What was removed has no other owner.
+impl Owner for Replica {
+    fn parts(&self) -> usize {
+        PARTS
+    }
+
+    fn assert(&self, part: usize, into: &Assertion<'_>) {
+        let state = self.part(part).lock();
+        let place = |version| Some(Place { part: u8::try_from(part).unwrap_or(0), version });
+        for (hash, Tombstone { kind, key }, version, expires_ms) in state.tombstones() {
+            if into.wanted.is_none_or(|wanted| wanted.contains(&hash)) {
+                let expires_unix_ms = self.unix_ms_of(into.now, into.unix_ms, expires_ms);
+                let plain = Record::present(*kind, key, &[], expires_unix_ms);
+                let record = Record { is_removed: true, place: place(version), ..plain };
+                into.journal.append(part, |change| change.copy(&record));
+            }
+        }
+    }
+}
+
+/// A change may say of a key that it is removed and then that it is there: one version has one meaning.
+fn leave_last_of_each_key(records: &mut Vec<Record<'_>>) {
+    for at in (0..records.len()).rev() {
+        let (kind, key) = (records[at].kind, records[at].key);
+        if records[at + 1..].iter().any(|later| later.kind == kind && later.key == key) {
+            records.remove(at);
+        }
+    }
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica").field("name", &self.name).finish_non_exhaustive()
+    }
+}

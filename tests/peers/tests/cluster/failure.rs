@@ -1,0 +1,189 @@
+//! Nodes that are killed, that lose their disk, and that lose each other.
+
+use anyhow::{Context, Result};
+use peers::{Cable, Rollcall, Signal, UserAgent, free_port};
+
+use crate::nodes::{
+    BINDINGS, NOTIFIED, PUBLICATIONS, Plan, SUBSCRIPTIONS, lose_disk, pair, wait_until_told, wait_until_up,
+};
+use crate::sip::{contacts, cseq, pidf, publish, register, sender_port, subscribe, told};
+
+/// The watcher of a node that was killed is told by the other, in the same dialog (RFC 3261 §12.2.1.1).
+#[test]
+fn a_survivor_notifies_the_watchers_of_the_dead() -> Result<()> {
+    let (_plan, mut a, mut b) = pair("")?;
+    let (mut alice, mut bob) = (UserAgent::udp(b.sip())?, UserAgent::udp(a.sip())?);
+    subscribe(&mut bob, 1, None, 600)?;
+    let first = told(&mut bob)?;
+    a.wait_for_metric(NOTIFIED, 1.0)?;
+    b.wait_for_metric(SUBSCRIPTIONS, 1.0)?;
+    wait_until_told(&mut a)?;
+
+    a.kill()?;
+    publish(&mut alice, "", &pidf("desk", "open"))?;
+    let second = told(&mut bob)?;
+    assert_eq!(sender_port(&second)?, b.sip_port());
+    assert!(cseq(&second)? > cseq(&first)?, "{first:?} {second:?}");
+    assert_eq!(second.header("From"), first.header("From"));
+    assert!(second.body().contains("<basic>open</basic>"), "{second:?}");
+
+    // What comes now is told at once, and the dialog is refreshed at the node that said so in its Contact.
+    publish(&mut alice, "", &pidf("mobile", "closed"))?;
+    let third = told(&mut bob)?;
+    assert_eq!(cseq(&third)?, cseq(&second)? + 1);
+    bob.turn_to(b.sip())?;
+    subscribe(&mut bob, 2, Some(&third), 300)?;
+    assert_eq!(cseq(&told(&mut bob)?)?, cseq(&third)? + 1);
+
+    // Who comes back is told that it is no longer its subscription.
+    a.start_again()?;
+    wait_until_up(&mut b, 1)?;
+    publish(&mut alice, "", &pidf("car", "open"))?;
+    let last = told(&mut bob)?;
+    assert_eq!((cseq(&last)?, sender_port(&last)?), (cseq(&third)? + 2, b.sip_port()));
+    a.wait_for_metric(PUBLICATIONS, 3.0)?;
+    assert_eq!(a.metric(NOTIFIED)?, 0.0, "nobody is told twice");
+    Ok(())
+}
+
+/// A node that begins with an empty disk has all before it serves.
+#[test]
+fn a_node_that_lost_its_disk_has_all_again() -> Result<()> {
+    let (_plan, mut a, mut b) = pair("")?;
+    let (mut alice, mut bob) = (UserAgent::udp(a.sip())?, UserAgent::udp(a.sip())?);
+    for number in 0..300 {
+        register(&mut alice, &format!("user-{number}"), 1, "Contact: <sip:u@192.0.2.1>")?;
+    }
+    let desk = publish(&mut alice, "", &pidf("desk", "open"))?;
+    let accepted = subscribe(&mut bob, 1, None, 600)?;
+    let first = told(&mut bob)?;
+    a.wait_for_metric(NOTIFIED, 1.0)?;
+    for (metric, value) in [(BINDINGS, 300.0), (PUBLICATIONS, 1.0), (SUBSCRIPTIONS, 1.0)] {
+        b.wait_for_metric(metric, value)?;
+    }
+    wait_until_told(&mut a)?;
+
+    a.kill()?;
+    lose_disk(&a)?;
+    a.start_again()?;
+
+    for (metric, value) in [(BINDINGS, 300.0), (PUBLICATIONS, 1.0), (SUBSCRIPTIONS, 1.0)] {
+        assert_eq!(a.metric(metric)?, value, "{metric}");
+    }
+    publish(&mut alice, &format!("SIP-If-Match: {desk}"), &pidf("desk", "closed"))?;
+    let second = told(&mut bob)?;
+    assert!(cseq(&second)? > cseq(&first)?, "{first:?} {second:?}");
+    assert!(second.body().contains("<basic>closed</basic>"), "{second:?}");
+    subscribe(&mut bob, 2, Some(&accepted), 300)?;
+    assert!(cseq(&told(&mut bob)?)? > cseq(&second)?);
+    Ok(())
+}
+
+/// What is removed while two nodes cannot talk is removed on both when they can.
+#[test]
+fn what_was_removed_during_a_cut_stays_removed() -> Result<()> {
+    let plan = Plan::new(&["a", "b"], "")?;
+    let to_a = Cable::new(free_port()?, plan.places[0].link)?;
+    let to_b = Cable::new(free_port()?, plan.places[1].link)?;
+    let mut nodes = plan.start_via(|_, to| if to == 0 { to_a.address() } else { to_b.address() })?;
+    let (mut b, mut a) = (nodes.pop().context("b")?, nodes.pop().context("a")?);
+    let mut agent = UserAgent::udp(a.sip())?;
+    register(&mut agent, "alice", 1, "Contact: <sip:alice@192.0.2.1>, <sip:alice@192.0.2.2>")?;
+    let desk = publish(&mut agent, "", &pidf("desk", "open"))?;
+    b.wait_for_metric(BINDINGS, 2.0)?;
+    b.wait_for_metric(PUBLICATIONS, 1.0)?;
+
+    to_a.cut();
+    to_b.cut();
+    for node in [&mut a, &mut b] {
+        wait_until_up(node, 0)?;
+    }
+    agent.turn_to(b.sip())?;
+    register(&mut agent, "alice", 2, "Contact: <sip:alice@192.0.2.1>;expires=0")?;
+    publish(&mut agent, &format!("SIP-If-Match: {desk}\nExpires: 0"), "")?;
+    agent.turn_to(a.sip())?;
+    register(&mut agent, "carol", 1, "Contact: <sip:carol@192.0.2.3>")?;
+    assert_eq!((a.metric(BINDINGS)?, b.metric(BINDINGS)?), (3.0, 1.0));
+
+    to_a.mend();
+    to_b.mend();
+    for node in [&mut a, &mut b] {
+        wait_until_up(node, 1)?;
+        node.wait_for_metric(BINDINGS, 2.0)?;
+        node.wait_for_metric(PUBLICATIONS, 0.0)?;
+        assert_eq!(contacts(node, "alice")?, ["<sip:alice@192.0.2.2"]);
+        assert_eq!(contacts(node, "carol")?, ["<sip:carol@192.0.2.3"]);
+    }
+    Ok(())
+}
+
+/// With `ack = "peer"`, what was acknowledged is on the other node.
+#[test]
+fn what_a_peer_acknowledged_survives_the_machine() -> Result<()> {
+    let (_plan, mut a, mut b) = pair("ack = \"peer\"")?;
+    let mut agent = UserAgent::udp(a.sip())?;
+    for number in 0..40 {
+        register(&mut agent, &format!("user-{number}"), 1, "Contact: <sip:u@192.0.2.1>")?;
+    }
+    a.kill()?;
+    lose_disk(&a)?;
+    assert_eq!(b.metric(BINDINGS)?, 40.0);
+    // Alone, it goes on, and says so.
+    agent.turn_to(b.sip())?;
+    register(&mut agent, "user-40", 1, "Contact: <sip:u@192.0.2.1>")?;
+    b.wait_for_metric("rollcall_replication_unacked_total", 1.0)?;
+    a.start_again()?;
+    assert_eq!(a.metric(BINDINGS)?, 41.0);
+    assert_eq!(a.metric("rollcall_replication_unacked_total")?, 0.0);
+    Ok(())
+}
+
+/// A node that is stopped in order tells the others what it changed last.
+#[test]
+fn a_node_that_stops_leaves_nothing_untold() -> Result<()> {
+    let (_plan, mut a, mut b) = pair("")?;
+    let mut agent = UserAgent::udp(a.sip())?;
+    for number in 0..40 {
+        register(&mut agent, &format!("user-{number}"), 1, "Contact: <sip:u@192.0.2.1>")?;
+    }
+    a.signal(Signal::TERM)?;
+    assert!(a.wait()?.success());
+    assert_eq!(b.metric(BINDINGS)?, 40.0);
+    wait_until_up(&mut b, 0)
+}
+
+/// Of two survivors one notifies, each some.
+#[test]
+fn two_survivors_share_the_watchers_of_the_dead() -> Result<()> {
+    const WATCHERS: usize = 12;
+    let plan = Plan::new(&["a", "b", "c"], "")?;
+    let mut nodes = plan.start()?;
+    let mut bobs = Vec::new();
+    for _ in 0..WATCHERS {
+        let mut bob = UserAgent::udp(nodes[0].sip())?;
+        subscribe(&mut bob, 1, None, 600)?;
+        let first = told(&mut bob)?;
+        bobs.push((bob, first));
+    }
+    nodes[0].wait_for_metric(NOTIFIED, WATCHERS as f64)?;
+    for node in &mut nodes[1..] {
+        node.wait_for_metric(SUBSCRIPTIONS, WATCHERS as f64)?;
+    }
+    wait_until_told(&mut nodes[0])?;
+
+    nodes[0].kill()?;
+    publish(&mut UserAgent::udp(nodes[1].sip())?, "", &pidf("desk", "open"))?;
+    for (bob, first) in &mut bobs {
+        let second = told(bob)?;
+        assert!(cseq(&second)? > cseq(first)? && second.body().contains("open"), "{second:?}");
+    }
+    let notified = |node: &Rollcall| node.metric(NOTIFIED).unwrap_or(0.0);
+    // Each is told once, so the two make all of them.
+    publish(&mut UserAgent::udp(nodes[2].sip())?, "", &pidf("mobile", "open"))?;
+    for (bob, _) in &mut bobs {
+        assert!(told(bob)?.body().contains("mobile"));
+    }
+    let (b, c) = (notified(&nodes[1]), notified(&nodes[2]));
+    assert!(b + c <= 2.0 * WATCHERS as f64, "{b} and {c}");
+    Ok(())
+}

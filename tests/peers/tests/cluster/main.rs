@@ -1,0 +1,7 @@
+//! Several servers that are one: state is on all of them, one goes on for another, and nothing comes back that was removed.
+
+mod failure;
+mod links;
+mod nodes;
+mod sip;
+mod state;
