@@ -4,9 +4,12 @@ mod acceptance;
 mod bench;
 mod ci;
 mod coverage;
+mod faults;
 mod generated;
+mod machine;
 mod reference;
 mod shell;
+mod sim;
 mod test;
 mod tools;
 
@@ -31,6 +34,10 @@ enum Chore {
     Acceptance(acceptance::Options),
     /// Measures a release build, beside kamailio where that is installed.
     Bench(bench::Options),
+    /// Three nodes under traffic, with kills, pauses and cut links; checks that nothing is lost or told falsely.
+    Faults(faults::Options),
+    /// Simulates whole clusters with all that goes wrong, by seed.
+    Sim(sim::Options),
     /// Generates the pages of `docs` that come from the source: configuration, metrics, RFC coverage.
     Gen {
         /// Changes nothing; fails if one is not up to date.
@@ -51,6 +58,8 @@ fn main() -> ExitCode {
         Chore::Test => test::run(),
         Chore::Acceptance(options) => acceptance::run(&options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Faults(options) => faults::run(&options),
+        Chore::Sim(options) => sim::run(&options),
         Chore::Gen { check } => generate(check),
     };
     match result {

@@ -12,6 +12,13 @@ pub(crate) struct Tool {
     package: &'static str,
 }
 
+impl Tool {
+    /// What it is called.
+    pub(crate) fn program(&self) -> &'static str {
+        self.program
+    }
+}
+
 /// SIPp: registrations, calls, watchers.
 pub(crate) const SIPP: Tool = Tool { program: "sipp", package: "sip-tester" };
 /// A softphone.

@@ -22,7 +22,8 @@ pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
             | StartError::Admin { .. }
             | StartError::DataDir { .. }
             | StartError::Journal(_)
-            | StartError::Replication(_),
+            | StartError::Replication(_)
+            | StartError::Repro { .. },
         ) => ExitCode::from(UNAVAILABLE),
         Some(StartError::Config(_)) => ExitCode::from(USAGE),
         Some(StartError::Thread(_) | StartError::Metrics(_)) | None => ExitCode::from(INTERNAL),

@@ -9,8 +9,11 @@ use sip_message::Hex;
 /// An entity-tag. It is a `token` with one spelling, cannot be guessed (64 random bits), and never comes twice: a serial
 /// number follows that begins with the time at which the process began (RFC 3903 §6 step 6: different from any assigned
 /// before, also before a restart).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EntityTag {
+///
+/// repro's tags, 16 hexadecimal digits, are tags without a serial number (zero): a publisher that turns from a repro to us
+/// shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntityTag {
     random: u64,
     serial: u64,
 }
@@ -39,31 +42,33 @@ impl EntityTags {
 
 impl EntityTag {
     /// In a record.
-    pub(crate) fn to_bytes(self) -> [u8; 16] {
+    pub fn to_bytes(self) -> [u8; 16] {
         ((u128::from(self.random) << 64) | u128::from(self.serial)).to_be_bytes()
     }
 
     /// From a record.
-    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let both = u128::from_be_bytes(bytes);
         Self { random: (both >> 64) as u64, serial: both as u64 }
     }
 
-    /// Reads the spelling that we write, and no other.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    /// Reads the spelling that we, or repro, write, and no other.
+    pub fn parse(text: &str) -> Option<Self> {
         let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         let (random, serial) = text.split_at_checked(16)?;
-        if !text.bytes().all(is_digit) || serial.is_empty() || serial.starts_with('0') {
+        if !text.bytes().all(is_digit) || serial.starts_with('0') {
             return None;
         }
         let read = |digits| u64::from_str_radix(digits, 16).ok();
-        Some(Self { random: read(random)?, serial: read(serial)? })
+        let serial = if serial.is_empty() { 0 } else { read(serial)? };
+        Some(Self { random: read(random)?, serial })
     }
 }
 
 impl fmt::Display for EntityTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{:x}", Hex(self.random), self.serial)
+        write!(f, "{}", Hex(self.random))?;
+        if self.serial == 0 { Ok(()) } else { write!(f, "{:x}", self.serial) }
     }
 }
 
@@ -101,7 +106,8 @@ mod tests {
             "*",
             "ff1a",
             "00000000000000FF1a",
-            "00000000000000ff",
+            "00000000000000FF",
+            "00000000000000f",
             "00000000000000ff01a",
             "+0000000000000ff1a",
             "00000000000000ff1a0000000000000000",
@@ -109,6 +115,14 @@ mod tests {
         ] {
             assert_eq!(EntityTag::parse(other), None, "{other}");
         }
+    }
+
+    // presence-and-replication §6.5, as observed: not ours, but good here when its publisher turns to us.
+    #[test]
+    fn tags_of_repro_are_read() {
+        let tag = EntityTag::parse("614f5da98eb89b30").expect("a tag");
+        assert_eq!(tag.to_string(), "614f5da98eb89b30");
+        assert_eq!(EntityTag::from_bytes(tag.to_bytes()), tag);
     }
 
     // RFC 3903 §6 step 6: also after a restart; here one a single millisecond later, with the same seed.

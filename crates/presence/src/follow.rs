@@ -26,7 +26,7 @@ impl Shard {
             let applied = match record.kind {
                 persist::PUBLICATION => self.apply_publication(scene, record).map(|aor| changed.push(aor)),
                 persist::SUBSCRIPTION => self.apply_watcher(scene, record).map(|aor| own.extend(aor)),
-                _ => self.apply_told(record),
+                _ => self.apply_told(record).map(|aor| own.extend(aor)),
             };
             if applied.is_err() {
                 tracing::warn!(kind = record.kind.0, "a record of another node is not readable");
@@ -83,8 +83,30 @@ impl Shard {
         let replica = scene.kept.subscriptions.as_ref().and_then(|kept| kept.replica.as_ref());
         let last = record.place.map(|place| place.version.node);
         new.is_ours = last.is_some() && last == replica.map(|replica| replica.node());
-        let own = new.is_ours.then(|| new.presentity.clone());
         let known = slot.and_then(|slot| self.watchers.get_mut(slot).map(|known| (slot, known)));
+        let mut is_claimed = false;
+        if let Some((slot, known)) = known {
+            is_claimed = self.is_resumed && known.is_contested_by(&new);
+            new.is_ours |= is_claimed;
+            let heard = known.dialog.remote_cseq().cmp(&new.dialog.remote_cseq());
+            if is_claimed && heard.is_ge() {
+                // It knows no more of the watcher than this node does.
+                known.dialog.leave_cseq_to(new.cseq_reserved);
+                known.is_contested = true;
+                self.claim(scene, slot);
+                return Ok(None);
+            }
+            new.dialog.leave_cseq_to(known.dialog.local_cseq().max(known.cseq_reserved));
+            new.generation = known.generation.wrapping_add(1);
+            // What the watcher has is a record of its own, which this one changes nothing of.
+            let shown = self.presentities.get(&known.presentity).and_then(|p| p.shown.as_ref());
+            new.digests = match shown.filter(|_| known.is_ours && known.digests.is_none()) {
+                Some(shown) => Some(known.dialog.told().map(|told| shown.digest_of(told)).collect()),
+                None => known.digests.take(),
+            };
+        }
+        let known = slot.and_then(|slot| self.watchers.get_mut(slot).map(|known| (slot, known)));
+        let own = new.is_ours.then(|| new.presentity.clone());
         let slot = match known {
             Some((slot, known)) => {
                 let added = new.dialog.len() as i64 - known.dialog.len() as i64;
@@ -99,19 +121,43 @@ impl Shard {
             }
         };
         self.arm_watcher(scene, slot);
+        if is_claimed {
+            self.claim(scene, slot);
+        }
         Ok(own)
     }
 
-    fn apply_told(&mut self, record: &Record<'_>) -> Result<(), Malformed> {
+    /// From now on this node notifies, which the others hear of, and CSeq goes on beyond what was reserved.
+    fn claim(&mut self, scene: &Scene<'_>, slot: u32) {
+        let Some(watcher) = self.watchers.get_mut(slot) else { return };
+        watcher.make_ours();
+        let target = Uri::parse(watcher.dialog.remote_target().as_bytes());
+        if let (Ok(hop), Ok(target)) = (watcher.hop(scene.network, 0), target) {
+            let contact = contact(scene.network, is_secure(&target), &hop.flow, &watcher.presentity);
+            watcher.dialog.set_contact(contact);
+        }
+        self.keep_claim(scene, slot);
+    }
+
+    /// Returns the presentity if this node has to tell the watcher again.
+    fn apply_told(&mut self, record: &Record<'_>) -> Result<Option<Aor>, Malformed> {
         let tag = LocalTag::from_bytes(record.key).ok_or(Malformed)?;
         let told = if record.is_removed { None } else { Some(persist::read_told(record)?.1) };
         let slot = self.tags.get(&tag).copied();
+        if let Some(watcher) = slot.and_then(|slot| self.watchers.get_mut(slot)).filter(|w| w.is_contested)
+            && record.is_removed
+        {
+            // Another node, which notified too, has told it something else.
+            watcher.dialog.set_told(std::iter::empty());
+            return Ok(Some(watcher.presentity.clone()));
+        }
         // What this node has told itself it knows better.
         let is_unknown = |watcher: &&mut Watcher| watcher.dialog.told().all(|told| told.is_none());
         if let Some(watcher) = slot.and_then(|slot| self.watchers.get_mut(slot)).filter(is_unknown) {
+            watcher.is_told_kept = told.is_some();
             watcher.digests = told;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Looks whether a subscription that another node notifies is over.
@@ -155,20 +201,16 @@ impl Shard {
             };
             let owner = replica.owner(self.index as usize, persist::SUBSCRIPTION, &tag.to_bytes());
             if owner.is_some_and(|owner| succession.is_heir(owner, tag.number())) {
-                watcher.is_ours = true;
-                let target = Uri::parse(watcher.dialog.remote_target().as_bytes());
-                if let (Ok(hop), Ok(target)) = (watcher.hop(scene.network, 0), target) {
-                    let contact = contact(scene.network, is_secure(&target), &hop.flow, &watcher.presentity);
-                    watcher.dialog.set_contact(contact);
-                }
                 aors.push(watcher.presentity.clone());
-                // From now on the others know that it is ours, and CSeq goes on beyond what was reserved.
-                drop(self.keep_watcher(scene, slot));
+                self.claim(scene, slot);
             }
         }
         aors.sort_unstable();
         aors.dedup();
-        aors.iter().for_each(|aor| self.act_for_watchers(scene, aor, out));
+        // Before all is back it is not known what watchers have: they are told when it is.
+        if self.is_resumed {
+            aors.iter().for_each(|aor| self.act_for_watchers(scene, aor, out));
+        }
     }
 }
 

@@ -30,6 +30,20 @@ impl Shard {
         }
     }
 
+    /// Writes down that this node notifies a subscription from now on, or that the watcher has ended it here, whatever another
+    /// node makes of it; nobody waits for it.
+    pub(crate) fn keep_claim(&mut self, scene: &Scene<'_>, slot: u32) {
+        let Some(kept) = &scene.kept.subscriptions else { return };
+        let Some(watcher) = self.watchers.get_mut(slot) else { return };
+        let (now, unix_ms, part) = (scene.now, scene.unix_ms, self.index as usize);
+        if watcher.dialog.expires_at().is_some() {
+            watcher.reserve_cseq();
+            drop(kept.claim(now, unix_ms, part, |change| watcher.put(change, now, unix_ms)));
+        } else {
+            drop(kept.claim(now, unix_ms, part, |change| persist::remove_watcher(change, watcher.tag)));
+        }
+    }
+
     /// Writes down what a watcher has, after it answered; nobody waits for it.
     pub(crate) fn keep_told(&mut self, scene: &Scene<'_>, slot: u32) {
         let Some(kept) = &scene.kept.subscriptions else { return };
@@ -91,6 +105,8 @@ impl Shard {
         let own = self.own_watchers(aor);
         let Some(served) = scene.settings.of_aor(aor) else { return };
         let Some(presentity) = self.presentities.get_mut(aor).filter(|_| !own.is_empty()) else { return };
+        // What came to its end while nobody was told, or has yet to be taken out, is not shown.
+        scene.forget_publications(aor, presentity.expire(scene.now));
         if presentity.show(scene, aor, served.config, self.last_version + 1, None) {
             self.last_version += 1;
         }
@@ -114,13 +130,16 @@ impl Shard {
                 into.append(part, |change| {
                     for p in presentity.publications().iter().filter(|p| now < p.expires_at) {
                         let until = unix_ms_of(p.expires_at, now, unix_ms);
-                        let (received, body) = (p.received_unix_ms, p.document.bytes());
-                        persist::put_publication(change, aor, p.id, p.entity_tag, received, body, until);
+                        persist::put_publication(change, aor, p.id, &p.value(), p.document.bytes(), until);
                     }
                 });
             }
         }
-        if scene.kept.subscriptions.is_some() {
+        if let Some(kept) = &scene.kept.subscriptions {
+            let is_known = |watcher: &Watcher| {
+                let key = watcher.tag.to_bytes();
+                kept.replica.as_ref().is_some_and(|r| r.owner(part, persist::TOLD, &key).is_some())
+            };
             for (_, watcher) in self.watchers.iter().filter(|(_, watcher)| watcher.cseq_reserved > 0) {
                 let shown = self.presentities.get(&watcher.presentity).and_then(|p| p.shown.as_ref());
                 into.append(part, |change| {
@@ -131,6 +150,11 @@ impl Shard {
                         }
                         (Some(shown), None) => {
                             watcher.put_told(change, shown.version, shown.digest, now, unix_ms);
+                        }
+                        // A record that others know of is theirs to have, even if it says nothing any more: who lacks it
+                        // would ask for ever.
+                        (None, None) if is_known(watcher) => {
+                            watcher.put_digests(change, watcher.dialog.told().map(|_| 0), now, unix_ms);
                         }
                         (None, None) => {}
                     }
@@ -143,6 +167,7 @@ impl Shard {
 impl Watcher {
     /// It is about to be told something: what it has is not known until it answers, and that is written before.
     pub(crate) fn forget_told(&mut self, scene: &Scene<'_>) {
+        self.is_contested = false;
         let Some(kept) = &scene.kept.subscriptions else { return };
         if std::mem::take(&mut self.is_told_kept) {
             let part = self.tag.shard() as usize;

@@ -5,13 +5,20 @@ use std::fmt;
 /// Shards of the state: the parts that nodes compare.
 pub(crate) const SHARDS: u32 = replication::PARTS as u32;
 
+/// Slots of one shard.
+const SLOTS: u32 = 1 << 20;
+const GENERATIONS: u32 = 1 << 6;
+
 /// Names a watcher in the whole process as long as it lives or something of it is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WatcherKey(pub(crate) u32);
 
 impl WatcherKey {
-    pub(crate) const fn new(slot: u32, shard: u32) -> Self {
-        Self(slot.wrapping_mul(SHARDS).wrapping_add(shard))
+    /// `generation` tells the watchers apart that were in a slot one after another: what was in flight for one of them
+    /// concerns no other.
+    pub(crate) const fn new(slot: u32, generation: u32, shard: u32) -> Self {
+        let place = (generation % GENERATIONS).wrapping_mul(SLOTS).wrapping_add(slot % SLOTS);
+        Self(place.wrapping_mul(SHARDS).wrapping_add(shard))
     }
 
     pub(crate) const fn shard(self) -> u32 {
@@ -19,7 +26,12 @@ impl WatcherKey {
     }
 
     pub(crate) const fn slot(self) -> u32 {
-        self.0 / SHARDS
+        self.0 / SHARDS % SLOTS
+    }
+
+    /// Whether it is of that generation.
+    pub(crate) const fn is_of(self, generation: u32) -> bool {
+        self.0 / SHARDS / SLOTS == generation % GENERATIONS
     }
 }
 
@@ -43,6 +55,11 @@ impl LocalTag {
             return None;
         }
         u64::from_str_radix(text, 16).ok().map(Self)
+    }
+
+    /// Where its watcher begins to count generations: somewhere.
+    pub(crate) const fn generation(self) -> u32 {
+        (self.0 >> 32) as u32 % GENERATIONS
     }
 
     pub(crate) const fn number(self) -> u64 {
@@ -72,8 +89,9 @@ mod tests {
 
     #[test]
     fn keys_say_where_a_watcher_is_kept() {
-        let key = WatcherKey::new(7, 63);
+        let key = WatcherKey::new(7, 66, 63);
         assert_eq!((key.slot(), key.shard()), (7, 63));
+        assert!(key.is_of(66) && key.is_of(2) && !key.is_of(67));
     }
 
     // RFC 3261 §19.3: a tag is compared as a whole; only our own spelling is ours.

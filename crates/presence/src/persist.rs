@@ -2,7 +2,7 @@
 //!
 //! | kind | key | value |
 //! |---|---|---|
-//! | publication | AOR, zero, first entity-tag | entity-tag, receipt, body |
+//! | publication | AOR, zero, first entity-tag | entity-tag, receipt, former tags, body |
 //! | subscription | our tag | presentity, user, flow, dialog |
 //! | told | our tag | a digest of the state that each subscription's watcher has |
 //!
@@ -24,7 +24,7 @@ use sip_service::Flow;
 use crate::PACKAGE;
 use crate::entity_tag::EntityTag;
 use crate::keys::LocalTag;
-use crate::presentity::Publication;
+use crate::presentity::{Publication, Retired};
 use crate::view::View;
 use crate::watcher::Watcher;
 
@@ -37,6 +37,10 @@ pub const TOLD: Kind = Kind(4);
 
 /// The form of the values that are written.
 const VERSION: u8 = 2;
+/// The same of publications.
+const PUBLICATION_VERSION: u8 = 3;
+/// An older form of those, without former tags, which is still read.
+const UNRETIRED_VERSION: u8 = 2;
 /// NOTIFYs that may be sent before a subscription is written again: the CSeq numbers that a restart may skip.
 const CSEQ_RESERVE: u32 = 1000;
 /// How many are left when it is written again: written well before they are used up.
@@ -57,36 +61,60 @@ pub(crate) fn digest(view: View, body: &[u8]) -> u64 {
     }
 }
 
+/// What is written of a publication beside its body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Value<'a> {
+    pub(crate) tag: EntityTag,
+    pub(crate) retired: &'a [Retired],
+    pub(crate) received_unix_ms: i64,
+}
+
 pub(crate) fn put_publication(
     change: &mut Change<'_>,
     aor: &Aor,
     id: EntityTag,
-    entity_tag: EntityTag,
-    received_unix_ms: i64,
+    value: &Value<'_>,
     body: &[u8],
     expires_unix_ms: i64,
 ) {
-    let value = |value: &mut Vec<u8>| {
-        value.push(VERSION);
-        value.extend_from_slice(&entity_tag.to_bytes());
-        value.extend_from_slice(&received_unix_ms.to_le_bytes());
-        put_octets(value, body);
-    };
-    change.put(PUBLICATION, expires_unix_ms, |key| publication_key(key, aor, id), value);
+    let key = |key: &mut Vec<u8>| write_publication_key(key, aor, id);
+    change.put(PUBLICATION, expires_unix_ms, key, |out| write_publication(out, value, body));
 }
 
-pub(crate) fn remove_publication(change: &mut Change<'_>, aor: &Aor, id: EntityTag) {
-    change.remove(PUBLICATION, |key| publication_key(key, aor, id));
+pub(crate) fn write_publication(out: &mut Vec<u8>, value: &Value<'_>, body: &[u8]) {
+    out.push(PUBLICATION_VERSION);
+    out.extend_from_slice(&value.tag.to_bytes());
+    out.extend_from_slice(&value.received_unix_ms.to_le_bytes());
+    // They are few.
+    out.push(u8::try_from(value.retired.len()).unwrap_or(u8::MAX));
+    for Retired { tag, until_unix_ms } in value.retired.iter().take(usize::from(u8::MAX)) {
+        out.extend_from_slice(&tag.to_bytes());
+        out.extend_from_slice(&until_unix_ms.to_le_bytes());
+    }
+    put_octets(out, body);
 }
 
-fn publication_key(key: &mut Vec<u8>, aor: &Aor, id: EntityTag) {
+pub(crate) fn remove_publication(change: &mut Change<'_>, aor: &Aor, publication: &Publication) {
+    let key = |key: &mut Vec<u8>| write_publication_key(key, aor, publication.id);
+    change.remove_noting(PUBLICATION, key, |note| write_tags(note, publication.id, publication.tags()));
+}
+
+/// The tags of a publication that was removed, without its first.
+pub(crate) fn write_tags(note: &mut Vec<u8>, id: EntityTag, tags: impl Iterator<Item = EntityTag>) {
+    tags.filter(|tag| *tag != id).for_each(|tag| note.extend_from_slice(&tag.to_bytes()));
+}
+
+pub(crate) fn write_publication_key(key: &mut Vec<u8>, aor: &Aor, id: EntityTag) {
     key.extend_from_slice(aor.as_str().as_bytes());
     key.push(0);
     key.extend_from_slice(&id.to_bytes());
 }
 
 /// The publication that the key of a record names.
-pub(crate) fn read_publication_key(key: &[u8]) -> Result<(Aor, EntityTag), Malformed> {
+///
+/// # Errors
+/// It names none.
+pub fn read_publication_key(key: &[u8]) -> Result<(Aor, EntityTag), Malformed> {
     let (aor, id) = key.split_last_chunk::<16>().ok_or(Malformed)?;
     let aor = aor.strip_suffix(&[0]).ok_or(Malformed)?;
     let aor = std::str::from_utf8(aor).ok().and_then(Aor::parse).ok_or(Malformed)?;
@@ -103,16 +131,27 @@ pub(crate) fn read_publication(
 ) -> Result<(Aor, Publication), Malformed> {
     let (aor, id) = read_publication_key(record.key)?;
     let mut value = Reader::new(record.value);
-    if value.u8()? != VERSION {
+    let version = value.u8()?;
+    if !(UNRETIRED_VERSION..=PUBLICATION_VERSION).contains(&version) {
         return Err(Malformed);
     }
-    let entity_tag = value.take(16)?.try_into().map_err(|_| Malformed)?;
-    let entity_tag = EntityTag::from_bytes(entity_tag);
+    let entity_tag = read_tag(&mut value)?;
     let received_unix_ms = value.i64()?;
+    let mut retired = Vec::new();
+    if version > UNRETIRED_VERSION {
+        for _ in 0..value.u8()? {
+            retired.push(Retired { tag: read_tag(&mut value)?, until_unix_ms: value.i64()? });
+        }
+    }
+    let retired = retired.into();
     let document = Document::parse(value.octets()?, limits).map_err(|_| Malformed)?;
     value.finish()?;
     let expires_at = instant_of(record.expires_unix_ms, now, unix_ms, lifetime_max);
-    Ok((aor, Publication { id, entity_tag, document, received_unix_ms, expires_at }))
+    Ok((aor, Publication { id, entity_tag, retired, document, received_unix_ms, expires_at }))
+}
+
+fn read_tag(value: &mut Reader<'_>) -> Result<EntityTag, Malformed> {
+    value.take(16)?.try_into().map(EntityTag::from_bytes).map_err(|_| Malformed)
 }
 
 impl Watcher {
@@ -120,6 +159,22 @@ impl Watcher {
     pub(crate) fn must_be_kept(&self) -> bool {
         self.dialog.expires_at().is_some()
             && self.cseq_reserved < self.dialog.local_cseq().saturating_add(CSEQ_LEFT_MIN)
+    }
+
+    /// Whether this node notifies it, and has to go on although `other` says that another does, neither having known of the
+    /// other: the watcher came here with a later SUBSCRIBE, or may have had NOTIFYs with numbers that the other has yet to
+    /// reach, so that it would refuse what that one says (RFC 3261 §12.2.2).
+    pub(crate) fn is_contested_by(&self, other: &Self) -> bool {
+        let is_ahead = self.dialog.local_cseq().saturating_add(CSEQ_RESERVE) > other.cseq_reserved;
+        let is_later = self.dialog.remote_cseq() > other.dialog.remote_cseq();
+        self.is_ours && !other.is_ours && (is_ahead || is_later)
+    }
+
+    /// This node notifies it from now on. Whoever did goes on, at the next start, where its reserve ends: up to another
+    /// reserve it is below us.
+    pub(crate) fn make_ours(&mut self) {
+        self.is_ours = true;
+        self.dialog.skip_cseq(CSEQ_RESERVE);
     }
 
     /// Reserves CSeq numbers; they are reserved when it is written down.
@@ -135,7 +190,7 @@ impl Watcher {
             put_text(value, self.presentity.as_str());
             put_optional(value, self.user.as_ref().map(Aor::as_str));
             Flow::write(self.flow.as_ref(), value);
-            self.dialog.write(value, now, unix_ms, self.cseq_reserved);
+            self.dialog.write(value, self.cseq_reserved);
         };
         let expires_unix_ms = unix_ms_of(expires_at, now, unix_ms);
         let key = self.tag.to_bytes();
@@ -190,13 +245,15 @@ impl Watcher {
             Some(user) => Some(Aor::parse(user).ok_or(Malformed)?),
         };
         let flow = Flow::read(&mut value)?;
-        let dialog = Dialog::read(&mut value, PACKAGE, now, unix_ms, lifetime_max)?;
+        let expires_at = instant_of(record.expires_unix_ms, now, unix_ms, lifetime_max);
+        let dialog = Dialog::read(&mut value, PACKAGE, now, expires_at)?;
         value.finish()?;
         let cseq_reserved = dialog.local_cseq();
         Ok(Self {
             dialog,
             presentity,
             tag,
+            generation: tag.generation(),
             is_ours: false,
             digests: None,
             flow,
@@ -206,6 +263,7 @@ impl Watcher {
             armed: None,
             cseq_reserved,
             is_told_kept: true,
+            is_contested: false,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use replication::{
     Assertion, Durable, Kind, Malformed, NodeId, Owner, Record, Replicated, Succession, part_of,
@@ -279,7 +279,7 @@ impl Presence {
     /// The outcome of a NOTIFY, and what comes of it.
     fn conclude(self: &Arc<Self>, now: Instant, key: WatcherKey, input: Input) {
         if let Some(shard) = self.shards.get(key.shard() as usize) {
-            self.with_scene(now, |scene, out| shard.lock().conclude(scene, key.slot(), input, out));
+            self.with_scene(now, |scene, out| shard.lock().conclude(scene, key, input, out));
         }
     }
 
@@ -289,7 +289,7 @@ impl Presence {
         self.send(now, out);
     }
 
-    fn scene<'a>(&'a self, now: Instant, settings: &'a Current) -> Scene<'a> {
+    pub(crate) fn scene<'a>(&'a self, now: Instant, settings: &'a Current) -> Scene<'a> {
         Scene {
             now,
             unix_ms: (self.clock.unix_ms)(),
@@ -303,8 +303,16 @@ impl Presence {
         }
     }
 
-    fn shard_of(&self, aor: &Aor) -> &Mutex<Shard> {
+    pub(crate) fn shard_of(&self, aor: &Aor) -> &Mutex<Shard> {
         &self.shards[shard_index(aor)]
+    }
+
+    pub(crate) fn shards(&self) -> &[Mutex<Shard>] {
+        &self.shards
+    }
+
+    pub(crate) fn settings(&self) -> Guard<Arc<Current>> {
+        self.settings.load()
     }
 }
 

@@ -14,14 +14,52 @@ use crate::{DomainConfig, Error};
 
 /// One live publication.
 #[derive(Debug)]
-pub(crate) struct Publication {
+pub struct Publication {
     /// Its first entity-tag: the same as long as it lives.
-    pub(crate) id: EntityTag,
-    pub(crate) entity_tag: EntityTag,
-    pub(crate) document: Document,
+    pub id: EntityTag,
+    /// The tag that it has now.
+    pub entity_tag: EntityTag,
+    /// The latest tags that it had before, as long as it would have lived under them: a node of another kind may yet have
+    /// it under one of them.
+    pub retired: Box<[Retired]>,
+    /// What it says.
+    pub document: Document,
     /// When the body came, wall clock; later for each body of the presentity, so that order is never lost.
-    pub(crate) received_unix_ms: i64,
-    pub(crate) expires_at: Instant,
+    pub received_unix_ms: i64,
+    /// When it ends.
+    pub expires_at: Instant,
+}
+
+/// An entity-tag that a publication had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retired {
+    /// The tag.
+    pub tag: EntityTag,
+    /// Until when the publication would have lived under it, wall clock in milliseconds since 1970 UTC.
+    pub until_unix_ms: i64,
+}
+
+/// Tags of one publication that are remembered beside its first and its last.
+const RETIRED_MAX: usize = 8;
+
+impl Publication {
+    /// The former tags to remember when it gets another at `unix_ms`, which is `now`.
+    pub fn retire(&self, now: Instant, unix_ms: i64) -> Box<[Retired]> {
+        let until_unix_ms = replication::unix_ms_of(self.expires_at, now, unix_ms);
+        let last = Retired { tag: self.entity_tag, until_unix_ms };
+        let before = self.retired.iter().filter(|retired| retired.until_unix_ms > unix_ms);
+        [last].into_iter().chain(before.copied()).take(RETIRED_MAX).collect()
+    }
+
+    pub(crate) fn value(&self) -> persist::Value<'_> {
+        let (tag, received_unix_ms) = (self.entity_tag, self.received_unix_ms);
+        persist::Value { tag, retired: &self.retired, received_unix_ms }
+    }
+
+    /// Every tag by which somebody may know it, beside its first.
+    pub fn tags(&self) -> impl Iterator<Item = EntityTag> {
+        [self.entity_tag].into_iter().chain(self.retired.iter().map(|retired| retired.tag))
+    }
 }
 
 /// What watchers are shown, kept until it changes: rendered once for all of them, and refreshes are identical.
@@ -36,6 +74,13 @@ pub(crate) struct Shown {
     pub(crate) published_at: Option<Instant>,
     /// What it is, to be known again by another process; 0 if subscriptions are not kept.
     pub(crate) digest: u64,
+}
+
+impl Shown {
+    /// The digest of what a watcher has that was told some version; 0 if that is not this one.
+    pub(crate) fn digest_of(&self, told: Option<u64>) -> u64 {
+        if told == Some(self.version) { self.digest } else { 0 }
+    }
 }
 
 /// A watcher as the presentity lists it.
@@ -123,9 +168,9 @@ impl Presentity {
         let until = |expires_at| replication::unix_ms_of(expires_at, now, unix_ms);
         match change {
             Change::Add { entity_tag, document, received_unix_ms, expires_at } => {
-                let body = document.bytes();
                 let (id, tag) = (*entity_tag, *entity_tag);
-                persist::put_publication(out, aor, id, tag, *received_unix_ms, body, until(*expires_at));
+                let value = persist::Value { tag, retired: &[], received_unix_ms: *received_unix_ms };
+                persist::put_publication(out, aor, id, &value, document.bytes(), until(*expires_at));
             }
             Change::Update { entity_tag, new_tag, body, expires_at } => {
                 let Some(old) = self.publications.iter().find(|p| p.entity_tag == *entity_tag) else {
@@ -133,19 +178,20 @@ impl Presentity {
                 };
                 let kept = (&old.document, old.received_unix_ms);
                 let (document, received) = body.as_ref().map_or(kept, |(document, at)| (document, *at));
-                let body = document.bytes();
-                persist::put_publication(out, aor, old.id, *new_tag, received, body, until(*expires_at));
+                let retired = old.retire(now, unix_ms);
+                let value = persist::Value { tag: *new_tag, retired: &retired, received_unix_ms: received };
+                persist::put_publication(out, aor, old.id, &value, document.bytes(), until(*expires_at));
             }
             Change::Remove { entity_tag } => {
                 if let Some(old) = self.publications.iter().find(|p| p.entity_tag == *entity_tag) {
-                    persist::remove_publication(out, aor, old.id);
+                    persist::remove_publication(out, aor, old);
                 }
             }
         }
     }
 
-    /// Applies a change. An `Update` or `Remove` of what is not there does nothing.
-    pub(crate) fn apply(&mut self, change: Change) {
+    /// Applies a change at `unix_ms`, which is `now`. An `Update` or `Remove` of what is not there does nothing.
+    pub(crate) fn apply(&mut self, change: Change, now: Instant, unix_ms: i64) {
         match change {
             Change::Add { entity_tag, document, received_unix_ms, expires_at } => {
                 self.last_received_unix_ms = self.last_received_unix_ms.max(received_unix_ms);
@@ -153,6 +199,7 @@ impl Presentity {
                 self.publications.push(Publication {
                     id,
                     entity_tag,
+                    retired: [].into(),
                     document,
                     received_unix_ms,
                     expires_at,
@@ -164,6 +211,7 @@ impl Presentity {
                 else {
                     return;
                 };
+                publication.retired = publication.retire(now, unix_ms);
                 publication.entity_tag = new_tag;
                 publication.expires_at = expires_at;
                 if let Some((document, received_unix_ms)) = body {

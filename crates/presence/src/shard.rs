@@ -140,7 +140,7 @@ impl Shard {
                     presentity.put(&change, out, aor, scene.now, scene.unix_ms);
                 }));
             }
-            presentity.apply(change);
+            presentity.apply(change, scene.now, scene.unix_ms);
             self.update(scene, aor, Some(scene.now), out);
             // What watchers have is unknown from now on, and that too is to be written before they are told.
             durable = scene.kept.publications.as_ref().and_then(Persistence::so_far);
@@ -212,6 +212,7 @@ impl Shard {
             dialog,
             presentity: aor.clone(),
             tag: local_tag,
+            generation: local_tag.generation(),
             is_ours: true,
             digests: None,
             flow,
@@ -220,6 +221,7 @@ impl Shard {
             armed: None,
             cseq_reserved: 0,
             is_told_kept: false,
+            is_contested: false,
         });
         self.tags.insert(local_tag, slot);
         presentity.watchers.push(WatcherRef { slot, fingerprint });
@@ -263,7 +265,7 @@ impl Shard {
             self.show_before(scene, &aor, served.config, out);
         }
         if let Some(watcher) = self.watchers.get_mut(slot).filter(|watcher| !watcher.is_ours) {
-            watcher.is_ours = true;
+            watcher.make_ours();
             watcher.digests = None;
             watcher.dialog.set_contact(contact(scene.network, is_secure(&request.uri()), source, &aor));
         }
@@ -301,7 +303,17 @@ impl Shard {
     }
 
     /// What came of a NOTIFY.
-    pub(crate) fn conclude(&mut self, scene: &Scene<'_>, slot: u32, input: Input, out: &mut Vec<Outgoing>) {
+    pub(crate) fn conclude(
+        &mut self,
+        scene: &Scene<'_>,
+        key: WatcherKey,
+        input: Input,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let slot = key.slot();
+        if self.watchers.get(slot).is_none_or(|watcher| !key.is_of(watcher.generation)) {
+            return;
+        }
         self.drive(scene, slot, input, out);
         if matches!(input, Input::Answered { .. }) {
             self.keep_told(scene, slot);
@@ -350,7 +362,7 @@ impl Shard {
             if let Some(kept) = &scene.kept.publications {
                 drop(kept.append(scene.now, scene.unix_ms, self.index as usize, |change| {
                     for publication in presentity.publications() {
-                        persist::remove_publication(change, &aor, publication.id);
+                        persist::remove_publication(change, &aor, publication);
                     }
                 }));
             }
@@ -423,7 +435,7 @@ impl Shard {
                     }
                     Output::Notify(notify) => {
                         let client = ClientId(self.rng.next_u64());
-                        let key = WatcherKey::new(slot, self.index);
+                        let key = WatcherKey::new(slot, watcher.generation, self.index);
                         let body = shown.filter(|shown| shown.view != View::Nothing).map(|shown| &shown.body);
                         match outgoing(scene.network, watcher, &notify, client, key, body) {
                             Ok(mut outgoing) => {

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sip_message::{Scheme, Uri};
+use sip_message::{NameAddr, Scheme, Uri};
 use sip_service::Flow;
 
 use crate::Contact;
@@ -55,6 +55,15 @@ impl Binding {
     pub fn updated_at(&self) -> Instant {
         let lifetime = Duration::from_secs(self.lifetime_seconds.into());
         self.expires_at.checked_sub(lifetime).unwrap_or(self.expires_at)
+    }
+
+    /// Whether an edge proxy keeps the flow to it (RFC 5626 §5.1: its Path URI has `ob`).
+    pub fn is_outbound(&self) -> bool {
+        let has_ob = |value: &Arc<str>| {
+            let path = NameAddr::parse(value.as_bytes(), "Path");
+            path.and_then(|path| path.uri()).is_ok_and(|uri| uri.params().any(|(name, _)| name == "ob"))
+        };
+        self.reg_id.is_some() && self.path.as_deref().unwrap_or_default().iter().any(has_ob)
     }
 
     /// As a Contact value of a response at `now` (§10.3 step 8).

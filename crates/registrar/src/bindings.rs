@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sip_service::Connection;
 use smallvec::SmallVec;
 
 use crate::{Binding, Config, Contact, Contacts, Error, Register};
@@ -21,6 +22,8 @@ pub struct Change {
     pub removed: SmallVec<[usize; 2]>,
     /// Bindings that begin, the newer form of a refreshed one among them.
     pub stored: SmallVec<[Binding; 1]>,
+    /// What was to be removed and is not here. Another node may have it, from which nothing was heard yet.
+    pub absent: SmallVec<[Binding; 1]>,
     /// What it is, for the counter.
     pub outcome: Outcome,
 }
@@ -66,10 +69,19 @@ impl Bindings {
         self.list.push(binding);
     }
 
-    /// Takes one that another node has, instead of what `is_it` says is the same here.
-    pub(crate) fn put(&mut self, binding: Binding, is_it: impl Fn(&Binding) -> bool) {
+    /// Takes one that another node has, instead of what `is_it` says is the same here. Another node cannot know of a
+    /// connection to this one: if it is of the same peer, it stays.
+    pub(crate) fn put(&mut self, mut binding: Binding, is_it: impl Fn(&Binding) -> bool) {
         match self.list.iter_mut().find(|old| is_it(old)) {
-            Some(place) => *place = binding,
+            Some(place) => {
+                if let (Some(new), Some(old)) = (&mut binding.flow, &place.flow)
+                    && new.connection == Connection::GONE
+                    && (new.transport, new.remote) == (old.transport, old.remote)
+                {
+                    **new = **old;
+                }
+                *place = binding;
+            }
             None => self.restore(binding),
         }
     }
@@ -132,7 +144,7 @@ impl Bindings {
         contacts: &[Contact<'_>],
         config: &Config,
     ) -> Result<Change, Error> {
-        let Change { mut removed, mut stored, .. } = Change::default();
+        let Change { mut removed, mut stored, mut absent, .. } = Change::default();
         let mut path = None;
         let mut is_added = false;
         for contact in contacts {
@@ -155,6 +167,8 @@ impl Bindings {
             if contact.lifetime_seconds > 0 {
                 is_added |= replaced.is_none() && stored.len() == stored_before;
                 stored.push(new_binding(now, register, contact, replaced, &mut path));
+            } else if replaced.is_none() {
+                absent.push(new_binding(now, register, contact, None, &mut path));
             }
         }
         let before = self.live(now).count();
@@ -168,7 +182,7 @@ impl Bindings {
             (false, true) => Outcome::Registered,
             (false, false) => Outcome::Refreshed,
         };
-        Ok(Change { removed, stored, outcome })
+        Ok(Change { removed, stored, absent, outcome })
     }
 
     /// Carries out a change that was decided for these very bindings.

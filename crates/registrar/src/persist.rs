@@ -1,7 +1,8 @@
 //! Bindings as records of the journal.
 //!
 //! The key is the AOR, a zero, and what makes the contact one (RFC 3261 §19.1.4, RFC 5626 §6): its URI as it came, or its
-//! instance and reg-id. A refresh under another spelling removes the record of the old one.
+//! instance and reg-id. A refresh under another spelling removes the record of the old one. A removal notes what the key does
+//! not say of a contact with an instance, for registrars that know contacts by other rules.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use replication::{Change, Kind, Malformed, Reader, Record, instant_of, put_optio
 use sip_message::Aor;
 use sip_service::Flow;
 
-use crate::Binding;
+use crate::{Binding, foreign};
 
 /// The kind of its records.
 pub const BINDING: Kind = Kind(1);
@@ -27,7 +28,11 @@ pub(crate) fn put(change: &mut Change<'_>, aor: &Aor, binding: &Binding, now: In
 
 /// Writes down that an AOR has it no more.
 pub(crate) fn remove(change: &mut Change<'_>, aor: &Aor, binding: &Binding) {
-    change.remove(BINDING, |key| write_key(key, aor, binding));
+    change.remove_noting(
+        BINDING,
+        |key| write_key(key, aor, binding),
+        |note| foreign::write_note(note, binding),
+    );
 }
 
 /// Reads a record that was found at `unix_ms`, which is `now`.
@@ -71,8 +76,11 @@ pub(crate) fn read(record: &Record<'_>, now: Instant, unix_ms: i64) -> Result<(A
     Ok((aor, binding))
 }
 
-/// The AOR that the key of a record names.
-pub(crate) fn aor_of(key: &[u8]) -> Result<Aor, Malformed> {
+/// The AOR that the key of a record of a binding names.
+///
+/// # Errors
+/// It names none.
+pub fn aor_of(key: &[u8]) -> Result<Aor, Malformed> {
     let aor = key.split(|&b| b == 0).next().unwrap_or_default();
     std::str::from_utf8(aor).ok().and_then(Aor::parse).ok_or(Malformed)
 }
@@ -86,7 +94,7 @@ pub(crate) fn is_key_of(key: &[u8], aor: &Aor, binding: &Binding) -> bool {
 
 const Q_ABSENT: u16 = u16::MAX;
 
-fn write_key(key: &mut Vec<u8>, aor: &Aor, binding: &Binding) {
+pub(crate) fn write_key(key: &mut Vec<u8>, aor: &Aor, binding: &Binding) {
     key.extend_from_slice(aor.as_str().as_bytes());
     key.push(0);
     match (&binding.instance, binding.reg_id) {
@@ -98,7 +106,7 @@ fn write_key(key: &mut Vec<u8>, aor: &Aor, binding: &Binding) {
     }
 }
 
-fn write_value(value: &mut Vec<u8>, binding: &Binding) {
+pub(crate) fn write_value(value: &mut Vec<u8>, binding: &Binding) {
     value.push(VERSION);
     put_text(value, &binding.uri);
     put_optional(value, binding.display.as_deref());

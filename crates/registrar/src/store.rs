@@ -200,22 +200,54 @@ impl Store {
         bindings: &Bindings,
         change: &Change,
     ) -> Result<Option<Durable>, Error> {
-        let Some(persistence) = self.persistence.get().filter(|_| !change.is_empty()) else {
+        let Some(persistence) = self.persistence.get() else { return Ok(None) };
+        // Who removes a binding has done so on all nodes, also where it has not come to yet.
+        let absent = persistence.replica.as_ref().map_or(&[][..], |_| &change.absent[..]);
+        if change.is_empty() && absent.is_empty() {
             return Ok(None);
-        };
+        }
         // What ends is taken even when the disk is full: the journal keeps some room for it.
         if !change.stored.is_empty() {
             persistence.admit()?;
         }
         let unix_ms = (persistence.unix_ms)();
         Ok(persistence.append(now, unix_ms, lane, |out| {
-            for binding in bindings.of(&change.removed) {
+            for binding in bindings.of(&change.removed).chain(absent) {
                 persist::remove(out, aor, binding);
             }
             for binding in &change.stored {
                 persist::put(out, aor, binding, now, unix_ms);
             }
         }))
+    }
+
+    /// Looks at the bindings of an AOR, the expired ones included, while nobody can change them.
+    pub fn view<T>(&self, aor: &Aor, look: impl FnOnce(&Bindings) -> T) -> T {
+        let shard = self.shard(aor).lock();
+        match shard.aors.get(aor) {
+            Some(entry) => look(&entry.bindings),
+            None => look(&Bindings::default()),
+        }
+    }
+
+    /// The AORs of a part that have bindings.
+    pub fn aors(&self, part: usize) -> Vec<Aor> {
+        self.shards.get(part).map(|shard| shard.lock().aors.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Says again that an AOR has the binding that a key names, as a change of now: somebody did not take it. `false` if it
+    /// has none that lives.
+    pub fn touch(&self, now: Instant, aor: &Aor, key: &[u8]) -> bool {
+        let Some(persistence) = self.persistence.get() else { return false };
+        let part = self.shard_index(aor);
+        let shard = self.shards[part].lock();
+        let bindings = shard.aors.get(aor).map(|entry| entry.bindings.iter());
+        let is_it = |binding: &&Binding| binding.is_live(now) && persist::is_key_of(key, aor, binding);
+        let Some(binding) = bindings.into_iter().flatten().find(is_it) else { return false };
+        let unix_ms = (persistence.unix_ms)();
+        // Nobody waits for it: it says what is kept already.
+        drop(persistence.append(now, unix_ms, part, |out| persist::put(out, aor, binding, now, unix_ms)));
+        true
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::part::KeyHash;
-use crate::{Kind, NodeId};
+use crate::{Kind, NodeId, Stamp};
 
 /// A peer as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) struct Taken {
     pub(crate) group: u64,
     /// All before it is here too.
     pub(crate) is_synced: bool,
+    /// All that it did up to then is here, by its clock.
+    pub(crate) up_to: Stamp,
 }
 
 #[derive(Debug)]
@@ -37,7 +39,8 @@ pub(crate) struct Members {
     own: NodeId,
     pub(crate) list: Vec<Member>,
     timeout: Duration,
-    has_looked: bool,
+    /// Who was gone at the last look; `None` before the first.
+    were_gone: Option<Vec<NodeId>>,
 }
 
 impl Members {
@@ -51,7 +54,7 @@ impl Members {
             has: 0,
             connection: 0,
         };
-        Self { own: NodeId::of(own), list: peers.iter().map(member).collect(), timeout, has_looked: false }
+        Self { own: NodeId::of(own), list: peers.iter().map(member).collect(), timeout, were_gone: None }
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<usize> {
@@ -66,6 +69,14 @@ impl Members {
         }
     }
 
+    /// This node did nothing for a while, so that it cannot tell who was silent: those that were there are given the whole
+    /// timeout again.
+    pub(crate) fn was_away(&mut self, now: Instant) {
+        for member in self.list.iter_mut().filter(|member| !member.is_gone) {
+            member.heard_at = member.heard_at.max(now);
+        }
+    }
+
     /// Whether a member was heard within the timeout.
     pub(crate) fn is_there(&self, at: usize, now: Instant) -> bool {
         self.list.get(at).is_some_and(|m| now.saturating_duration_since(m.heard_at) < self.timeout)
@@ -74,13 +85,13 @@ impl Members {
     /// Takes note of who is gone, and tells whether that changed who acts for whom; the first time it does, as records may be
     /// of nodes that are no longer of the cluster.
     pub(crate) fn look(&mut self, now: Instant) -> bool {
-        let timeout = self.timeout;
-        let mut is_change = !std::mem::replace(&mut self.has_looked, true);
         for member in &mut self.list {
-            let is_gone = now.saturating_duration_since(member.heard_at) >= timeout;
-            is_change |= is_gone && !member.is_gone;
-            member.is_gone = is_gone;
+            member.is_gone = now.saturating_duration_since(member.heard_at) >= self.timeout;
         }
+        let are_gone: Vec<NodeId> = self.list.iter().filter(|m| m.is_gone).map(|m| m.node).collect();
+        // Who comes back may make those that are left a majority.
+        let is_change = self.were_gone.as_ref() != Some(&are_gone);
+        self.were_gone = Some(are_gone);
         is_change
     }
 
@@ -153,6 +164,20 @@ mod tests {
         assert!(!a.is_heir(NodeId::of("b"), 1) && !a.is_heir(NodeId::of("a"), 1));
     }
 
+    // A machine that was suspended is not the only one that is left.
+    #[test]
+    fn who_was_away_judges_nobody() {
+        let now = Instant::now();
+        let mut pair = members("a", &["b"], now);
+        let later = now + TIMEOUT * 9;
+        pair.look(now);
+        pair.was_away(later);
+        assert!(!pair.look(later) && pair.is_there(0, later));
+        assert!(pair.look(later + TIMEOUT), "and now it is");
+        pair.was_away(later + TIMEOUT * 2);
+        assert!(!pair.look(later + TIMEOUT * 2) && !pair.is_there(0, later + TIMEOUT * 2), "gone before");
+    }
+
     #[test]
     fn a_minority_acts_for_nobody_but_in_a_pair() {
         let now = Instant::now();
@@ -163,5 +188,8 @@ mod tests {
         assert!(!mesh.succession().is_heir(NodeId::of("b"), 7));
         pair.heard(0, now + TIMEOUT);
         assert!(!pair.succession().is_heir(NodeId::of("b"), 7) && pair.is_there(0, now + TIMEOUT));
+        mesh.heard(1, now + TIMEOUT);
+        assert!(mesh.look(now + TIMEOUT), "c is there again: with it this is a majority");
+        assert!((0..99).any(|key| mesh.succession().is_heir(NodeId::of("b"), key)));
     }
 }

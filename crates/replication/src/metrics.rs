@@ -87,7 +87,8 @@ pub const COMPARISONS: &str = "rollcall_replication_comparisons_total";
 /// `rollcall_replication_unreadable_total`: changes of other nodes that were not understood.
 pub const UNREADABLE: &str = "rollcall_replication_unreadable_total";
 /// `rollcall_replication_refused_total{reason}`: connections that did not prove to be of a node of the cluster
-/// (`handshake`), or gave way to another before they had (`handshakes_max`).
+/// (`handshake`), or gave way to another before they had (`handshakes_max`); of the wire of repro: from another address than
+/// the peer's (`address`), of another version (`version`), or given way to a newer one (`readers_max`).
 pub const REFUSED: &str = "rollcall_replication_refused_total";
 
 /// The metrics of a node in a cluster.
@@ -145,13 +146,20 @@ impl ReplicaMetrics {
         Ok(metrics)
     }
 
-    pub(crate) fn peer(&self, name: &str, lag: Duration, is_up: bool) {
+    /// How far a peer is behind, and whether it is there.
+    pub fn peer(&self, name: &str, lag: Duration, is_up: bool) {
         self.lag.with_label_values(&[name]).set(lag.as_secs_f64());
         self.peer_up.with_label_values(&[name]).set(i64::from(is_up));
     }
 
-    pub(crate) fn refused(&self, reason: &str) {
+    /// A connection was refused. The reason is of a small closed set.
+    pub fn refused(&self, reason: &str) {
         self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Something that another node said was not understood.
+    pub fn unreadable(&self) {
+        self.unreadable.inc();
     }
 
     pub(crate) fn diverged(&self, name: &str, records: i64) {

@@ -57,6 +57,8 @@ struct Entry {
 pub(crate) struct Tombstone {
     pub(crate) kind: Kind,
     pub(crate) key: Box<[u8]>,
+    /// What its owner noted of it.
+    pub(crate) note: Box<[u8]>,
 }
 
 /// What somebody has of a key.
@@ -71,6 +73,8 @@ pub(crate) struct Listed {
 pub(crate) struct Mark<'a> {
     pub(crate) kind: Kind,
     pub(crate) key: &'a [u8],
+    /// Of a removal what its owner noted.
+    pub(crate) note: &'a [u8],
     pub(crate) version: Version,
     pub(crate) is_removed: bool,
     /// When it ends; for a removal, when it may be forgotten, if that is known.
@@ -96,15 +100,19 @@ impl Part {
         if known.is_some_and(|known| known.version >= mark.version) {
             return None;
         }
-        let margin = if mark.is_removed { milliseconds(TOMBSTONE_MARGIN) } else { 0 };
-        let expires_ms = match (mark.is_removed, known) {
-            (true, Some(known)) => mark.expires_ms.max(known.expires_ms.saturating_add(margin)),
+        let expires_ms = match known {
+            // What is removed again was not there meanwhile: it need not be remembered longer.
+            Some(known) if mark.is_removed && known.is_removed => mark.expires_ms.max(known.expires_ms),
+            Some(known) if mark.is_removed => {
+                mark.expires_ms.max(known.expires_ms.saturating_add(milliseconds(TOMBSTONE_MARGIN)))
+            }
             _ => mark.expires_ms,
         };
         let entry = Entry { version: mark.version, expires_ms, is_removed: mark.is_removed };
         self.set(hash, Some(entry));
         if mark.is_removed {
-            self.tombstones.insert(hash, Tombstone { kind: mark.kind, key: mark.key.into() });
+            let Mark { kind, key, note, .. } = *mark;
+            self.tombstones.insert(hash, Tombstone { kind, key: key.into(), note: note.into() });
         } else {
             self.tombstones.remove(&hash);
         }
@@ -114,6 +122,17 @@ impl Part {
     /// What is known of the version of a key that is there.
     pub(crate) fn version(&self, kind: Kind, key: &[u8]) -> Option<Version> {
         self.entries.get(&KeyHash::of(kind, key)).map(|entry| entry.version)
+    }
+
+    /// What is known of a key: its version, and whether it was removed.
+    pub(crate) fn known(&self, kind: Kind, key: &[u8]) -> Option<(Version, bool)> {
+        self.entries.get(&KeyHash::of(kind, key)).map(|entry| (entry.version, entry.is_removed))
+    }
+
+    /// A key that was removed, and its version.
+    pub(crate) fn tombstone(&self, kind: Kind, key: &[u8]) -> Option<(&Tombstone, Version)> {
+        let hash = KeyHash::of(kind, key);
+        Some((self.tombstones.get(&hash)?, self.entries.get(&hash)?.version))
     }
 
     /// Forgets what is over.
@@ -210,7 +229,7 @@ mod tests {
 
     fn mark(key: &str, stamp: u64, node: u32, is_removed: bool, expires_ms: u64) -> Mark<'_> {
         let version = Version { stamp: Stamp(stamp), node: NodeId(node) };
-        Mark { kind: KIND, key: key.as_bytes(), version, is_removed, expires_ms }
+        Mark { kind: KIND, key: key.as_bytes(), note: b"", version, is_removed, expires_ms }
     }
 
     #[test]
@@ -229,6 +248,11 @@ mod tests {
         part.mark(&mark("a", 5, 1, false, 60_000));
         let until = part.mark(&mark("a", 6, 1, true, 0)).expect("news");
         assert_eq!(until, 180_000);
+        assert_eq!(
+            part.mark(&mark("a", 7, 1, true, 0)),
+            Some(until),
+            "nor is it longer known for being removed twice"
+        );
         part.sweep(until - 1);
         assert_eq!(part.mark(&mark("a", 5, 2, false, 60_000)), None, "the removal is newer");
         assert_eq!(part.tombstones().count(), 1);

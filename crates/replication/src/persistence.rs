@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::outlog::{Acked, PeerAck};
+use crate::replica::Weight;
 use crate::{Change, Journal, OnDisk, Record, Replica, ReplicaMetrics, Unkept};
 
 /// Where changes of one kind of state go.
@@ -45,6 +46,29 @@ impl Persistence {
         part: usize,
         write: impl FnOnce(&mut Change<'_>),
     ) -> Option<Durable> {
+        self.append_as(Weight::Change, now, unix_ms, part, write)
+    }
+
+    /// The same for what no client asked for: that this node acts for records from now on. It counts more than what is known
+    /// of them here, and less than whatever a client has changed since, on any node.
+    pub fn claim(
+        &self,
+        now: Instant,
+        unix_ms: i64,
+        part: usize,
+        write: impl FnOnce(&mut Change<'_>),
+    ) -> Option<Durable> {
+        self.append_as(Weight::Claim, now, unix_ms, part, write)
+    }
+
+    fn append_as(
+        &self,
+        weight: Weight,
+        now: Instant,
+        unix_ms: i64,
+        part: usize,
+        write: impl FnOnce(&mut Change<'_>),
+    ) -> Option<Durable> {
         let Some(replica) = &self.replica else {
             let (journal, is_awaited) = self.journal.as_ref()?;
             let ticket = journal.append(part, write);
@@ -58,8 +82,9 @@ impl Persistence {
             return None;
         }
         let mut on_disk = None;
-        let group =
-            replica.append(now, unix_ms, part, &octets, |records| on_disk = self.write(part, records));
+        let group = replica.append(weight, now, unix_ms, part, &octets, |records| {
+            on_disk = self.write(part, records);
+        });
         Durable::of(on_disk, replica.peer_ack(group).map(|ack| (ack, replica.metrics.clone())))
     }
 

@@ -20,7 +20,7 @@ pub struct Record<'a> {
     pub kind: Kind,
     /// Its key.
     pub key: &'a [u8],
-    /// What its owner wrote; empty if it is not there any more.
+    /// What its owner wrote; of a key that is not there any more what it noted of it, mostly nothing.
     pub value: &'a [u8],
     /// Whether it was removed, and holds nothing any more.
     pub is_removed: bool,
@@ -110,7 +110,18 @@ impl<'a> Change<'a> {
 
     /// Says that a key holds nothing any more.
     pub fn remove(&mut self, kind: Kind, key: impl FnOnce(&mut Vec<u8>)) {
-        self.write(kind, REMOVED, 0, key, |_| {});
+        self.remove_noting(kind, key, |_| {});
+    }
+
+    /// Says that a key holds nothing any more, and notes what somebody has to know of it who names it otherwise. A note is
+    /// remembered as long as the removal is.
+    pub fn remove_noting(
+        &mut self,
+        kind: Kind,
+        key: impl FnOnce(&mut Vec<u8>),
+        note: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.write(kind, REMOVED, 0, key, note);
     }
 
     /// Says again what a record says.

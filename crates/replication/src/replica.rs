@@ -8,9 +8,11 @@ use hashbrown::HashSet;
 use parking_lot::Mutex;
 
 use crate::assertion::Assertion;
+use crate::foreign::Foreign;
 use crate::members::{Members, Succession};
 use crate::outlog::{Outlog, PeerAck};
 use crate::part::{BUCKETS, KeyHash, Listed, Mark, Part, Tombstone, scale};
+use crate::pause::Pause;
 use crate::record::{self, Place, Record};
 use crate::wire::PARTS;
 use crate::{Clock, Journal, Kind, NodeId, Owner, ReplicaMetrics, Stamp, Version, frame};
@@ -52,6 +54,15 @@ impl Default for ReplicaOptions {
     }
 }
 
+/// What a change counts against those that it does not know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// It counts from now on.
+    Change,
+    /// It takes the place of what is known, and of nothing else.
+    Claim,
+}
+
 /// Whoever has state that other nodes have too.
 pub trait Replicated: Owner {
     /// The kinds of its records.
@@ -76,10 +87,15 @@ pub struct Replica {
     pub(crate) outlog: Arc<Outlog>,
     pub(crate) members: Mutex<Members>,
     pub(crate) metrics: ReplicaMetrics,
+    pause: Pause,
     began: Instant,
     parts: Box<[Mutex<Part>]>,
     owners: OnceLock<Vec<Weak<dyn Replicated>>>,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Somebody who tells a node of another kind what changes here.
+    pub(crate) foreign: OnceLock<Foreign>,
+    /// Whether there are other nodes that are told.
+    pub(crate) has_peers: bool,
 }
 
 impl Replica {
@@ -103,10 +119,13 @@ impl Replica {
             outlog: Arc::new(Outlog::new()),
             members: Mutex::new(Members::new(name, peers, options.peer_timeout, now)),
             metrics,
+            pause: Pause::new(now, options.peer_timeout),
             began: now,
             parts: (0..PARTS).map(|_| Mutex::new(Part::new())).collect(),
             owners: OnceLock::new(),
             wake: OnceLock::new(),
+            foreign: OnceLock::new(),
+            has_peers: !peers.is_empty(),
         })
     }
 
@@ -163,8 +182,28 @@ impl Replica {
         self.outlog.gather(now, self.options.outlog_bytes_max);
     }
 
+    /// Whether this node was stopped for so long that others may have acted for it, and has not heard since what they did:
+    /// then it should take no requests, which it would answer by what was. A peer that says nothing is not waited for
+    /// longer than `peer_timeout`.
+    pub fn is_behind(&self, now: Instant) -> bool {
+        self.pause.is_behind(now, || self.clock.now(now))
+    }
+
+    /// This node did nothing for a while: what it did not hear meanwhile says nothing. To be called before [`Replica::tick`].
+    pub fn was_away(&self, now: Instant) {
+        self.members.lock().was_away(now);
+    }
+
     /// To be called a few times a second: gives up waiting, and sees who is gone.
     pub fn tick(&self, now: Instant) {
+        self.pause.look(
+            now,
+            || self.clock.now(now),
+            |since| {
+                let members = self.members.lock();
+                members.list.iter().all(|member| member.taken.up_to >= since)
+            },
+        );
         if let Some(before) = now.checked_sub(self.options.ack_wait) {
             self.outlog.give_up(before);
         }
@@ -202,6 +241,7 @@ impl Replica {
     /// `journal` as it is to be written down. Returns the group to wait for.
     pub(crate) fn append(
         &self,
+        weight: Weight,
         now: Instant,
         unix_ms: i64,
         part: usize,
@@ -213,21 +253,50 @@ impl Replica {
             leave_last_of_each_key(&mut records);
             let mut state = self.part(part).lock();
             let version = Version { stamp: self.clock.next(now), node: self.node };
-            records.retain_mut(|record| self.place(&mut state, now, unix_ms, part, version, record));
+            records.retain_mut(|record| {
+                let version = match weight {
+                    Weight::Change => version,
+                    Weight::Claim => self.just_after(&state, now, record, version),
+                };
+                self.place(&mut state, now, unix_ms, part, version, record)
+            });
             if records.is_empty() {
                 return 0;
             }
-            let told = records.iter().map(|record| self.told(now, unix_ms, record));
-            let group = self.outlog.append(part, told);
+            let group = self.tell(now, unix_ms, part, &records);
+            self.observe(part, &records);
             journal(&records);
             group
         };
-        if self.outlog.call()
+        self.call();
+        group
+    }
+
+    /// Puts what changed where other nodes are told of it, and returns the group to wait for: 0 if there is no other node.
+    fn tell(&self, now: Instant, unix_ms: i64, part: usize, records: &[Record<'_>]) -> u64 {
+        if !self.has_peers {
+            return 0;
+        }
+        self.outlog.append(part, records.iter().map(|record| self.told(now, unix_ms, record)))
+    }
+
+    /// Has somebody come who tells it. It may be called while locks are held.
+    fn call(&self) {
+        if self.has_peers
+            && self.outlog.call()
             && let Some(wake) = self.wake.get()
         {
             wake();
         }
-        group
+    }
+
+    /// The least version of ours beyond the one that is known.
+    fn just_after(&self, state: &Part, now: Instant, record: &Record<'_>, otherwise: Version) -> Version {
+        let Some(known) = state.version(record.kind, record.key) else { return otherwise };
+        let stamp = Stamp(known.stamp.0.saturating_add(1));
+        // No later change gets it again.
+        self.clock.observe(now, stamp);
+        Version { stamp, node: self.node }
     }
 
     /// Gives a record of ours its place; `false` if there is nothing to say.
@@ -247,7 +316,8 @@ impl Replica {
         true
     }
 
-    /// A change that another node made: takes note of it, and returns the records that are news.
+    /// A change that another node made: takes note of it, and returns the records that are news. What a node made that only
+    /// this one hears is told to the others.
     pub(crate) fn adopt<'r, 'a>(
         &self,
         now: Instant,
@@ -263,7 +333,14 @@ impl Replica {
         };
         let news: Vec<&Record<'_>> = records.iter().filter(is_news).collect();
         if !news.is_empty() {
-            journal(&news.iter().map(|record| **record).collect::<Vec<_>>());
+            let news: Vec<Record<'_>> = news.iter().map(|record| **record).collect();
+            self.observe(part, &news);
+            journal(&news);
+            let of_foreign = self.of_foreign(&news);
+            if !of_foreign.is_empty() {
+                self.tell(now, unix_ms, part, &of_foreign);
+                self.call();
+            }
         }
         news
     }
@@ -285,7 +362,9 @@ impl Replica {
 /// What the links do.
 impl Replica {
     /// Gives a change of another node to its owners. Its times are on that node's scale, which showed `sent_ms`.
-    pub(crate) fn apply(&self, now: Instant, unix_ms: i64, sent_ms: u64, changes: &[u8]) {
+    /// Returns the latest stamp of what was told.
+    pub(crate) fn apply(&self, now: Instant, unix_ms: i64, sent_ms: u64, changes: &[u8]) -> Stamp {
+        let mut latest = Stamp::default();
         for change in frame::each(changes) {
             let Ok(mut records) = record::read(change) else {
                 self.metrics.unreadable.inc();
@@ -296,6 +375,7 @@ impl Replica {
                 record.expires_unix_ms = unix_ms.saturating_add(left.max(0));
                 if let Some(place) = record.place {
                     self.clock.observe(now, place.version.stamp);
+                    latest = latest.max(place.version.stamp);
                 }
             }
             let Some((kind, place)) = records.first().and_then(|r| Some((r.kind, r.place?))) else {
@@ -306,6 +386,7 @@ impl Replica {
                 None => self.metrics.unreadable.inc(),
             }
         }
+        latest
     }
 
     /// Makes frames of what is asked for of a part, as this node has it.
@@ -332,6 +413,11 @@ impl Replica {
             let _ = out.end();
         }
         told
+    }
+
+    /// A digest of all that is known, removed keys included: the same on nodes that know the same.
+    pub fn digest(&self) -> u64 {
+        self.digests().into_iter().fold(0, |digest, bucket| digest.rotate_left(1) ^ bucket)
     }
 
     pub(crate) fn digests(&self) -> Vec<u64> {
@@ -368,7 +454,7 @@ impl Replica {
         self.owners.get().into_iter().flatten().filter_map(Weak::upgrade)
     }
 
-    fn part(&self, part: usize) -> &Mutex<Part> {
+    pub(crate) fn part(&self, part: usize) -> &Mutex<Part> {
         &self.parts[part % PARTS]
     }
 
@@ -377,6 +463,7 @@ impl Replica {
         Mark {
             kind: record.kind,
             key: record.key,
+            note: if record.is_removed { record.value } else { &[] },
             version,
             is_removed: record.is_removed,
             expires_ms: self.scale(now).saturating_add(left),
@@ -405,10 +492,10 @@ impl Owner for Replica {
     fn assert(&self, part: usize, into: &Assertion<'_>) {
         let state = self.part(part).lock();
         let place = |version| Some(Place { part: u8::try_from(part).unwrap_or(0), version });
-        for (hash, Tombstone { kind, key }, version, expires_ms) in state.tombstones() {
+        for (hash, Tombstone { kind, key, note }, version, expires_ms) in state.tombstones() {
             if into.wanted.is_none_or(|wanted| wanted.contains(&hash)) {
                 let expires_unix_ms = self.unix_ms_of(into.now, into.unix_ms, expires_ms);
-                let plain = Record::present(*kind, key, &[], expires_unix_ms);
+                let plain = Record::present(*kind, key, note, expires_unix_ms);
                 let record = Record { is_removed: true, place: place(version), ..plain };
                 into.journal.append(part, |change| change.copy(&record));
             }

@@ -230,9 +230,13 @@ impl Running {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sweeping = (0..PARTS).cycle();
+        let mut ticked_at = Instant::now();
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.tick(sweeping.next().unwrap_or(0)),
+                _ = ticks.tick() => {
+                    let before = std::mem::replace(&mut ticked_at, Instant::now());
+                    self.tick(before, ticked_at, sweeping.next().unwrap_or(0));
+                }
                 () = self.shared.has_changed.notified() => {
                     self.gather();
                     sleep(GATHER_INTERVAL).await;
@@ -257,9 +261,13 @@ impl Running {
         let _ = timeout(CLOSING, all_closed).await;
     }
 
-    fn tick(&self, sweeping: usize) {
-        let now = Instant::now();
+    fn tick(&self, before: Instant, now: Instant, sweeping: usize) {
         let replica = &self.shared.replica;
+        // The process was stopped, or the machine: what came meanwhile is yet to be read.
+        if now.saturating_duration_since(before) >= replica.options.peer_timeout / 4 {
+            tracing::warn!("this node did nothing for a while");
+            replica.was_away(now);
+        }
         // What owners do for a node that is gone is not ours: a fault there costs that, not the links.
         let ticked = catch_unwind(AssertUnwindSafe(|| {
             if self.shared.is_serving.load(Ordering::Relaxed) {

@@ -45,6 +45,23 @@ fn a_node_that_was_away_goes_on_where_it_was() {
     assert_eq!(cluster.compared(1), before, "without comparing all");
 }
 
+// The groups before those that it is told of are what it compared.
+#[test]
+fn a_node_that_compared_all_misses_nothing() {
+    let mut cluster = Cluster::new(&["a", "b"], Setting::default());
+    for text in ["1", "2", "3"] {
+        cluster.put(0, "alice", text, seconds(600));
+        cluster.run(seconds(1));
+    }
+    cluster.connect_all();
+    cluster.run(seconds(1));
+    assert!(cluster.is_caught_up(1));
+    cluster.put(0, "bob", "4", seconds(600));
+    cluster.run(seconds(1));
+    assert!(cluster.is_caught_up(1), "nothing was missed");
+    assert_eq!(cluster.state(1), [("alice", "3"), ("bob", "4")].map(owned));
+}
+
 #[test]
 fn a_node_that_missed_too_much_compares_all() {
     let mut cluster = Cluster::new(&["a", "b"], Setting { outlog_bytes_max: 4000, ..Setting::default() });

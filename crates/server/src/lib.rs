@@ -6,6 +6,7 @@ mod error;
 mod layers;
 mod local;
 mod metrics;
+mod repro;
 mod rescue;
 mod secret;
 mod server;

@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 use admin::Admin;
 use parking_lot::Mutex;
 use prometheus::Registry;
-use replication::{Journal, Service};
+use replication::Journal;
 use sip_message::Transport;
 use sip_service::Domains;
 use sip_transport::{Transports, WorkerSockets};
 use tokio::sync::watch;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Links};
 use crate::config::{Config, ConfigError};
 use crate::metrics::{probes, register_build_info};
+use crate::repro::Ends;
 use crate::secret;
 use crate::stack::{Stack, WorkerStack};
 use crate::state::{State, unix_ms};
@@ -56,6 +57,14 @@ pub enum StartError {
     /// The links to other nodes could not be had.
     #[error("replication: {0}")]
     Replication(#[from] replication::ServiceError),
+    /// The socket for a repro, or its thread, could not be had.
+    #[error("replication.peer.listen {address:?}: {source}")]
+    Repro {
+        /// The address, if one is listened on.
+        address: Option<SocketAddr>,
+        /// Why.
+        source: io::Error,
+    },
     /// A thread could not be had.
     #[error("a worker could not be started: {0}")]
     Thread(io::Error),
@@ -75,7 +84,7 @@ pub struct Server {
     admin: Admin,
     admin_address: SocketAddr,
     config: Mutex<Config>,
-    links: Option<Service>,
+    links: Option<Links>,
     journal: Option<Arc<Journal>>,
 }
 
@@ -135,17 +144,32 @@ impl Server {
                 tracing::error!(%error, "the admin interface ended");
             }
         });
+        let replica = cluster.as_ref().map(|cluster| Arc::clone(&cluster.replica));
         let links = match cluster {
             None => None,
-            Some(cluster) => Some(cluster.join().await?),
+            Some(cluster) => {
+                let ends = |replica| Ends {
+                    replica,
+                    bindings: Arc::clone(&state.bindings),
+                    presence: Arc::clone(&state.presence),
+                    registrar: config.registrar.clone(),
+                    domains: Arc::clone(&domains),
+                };
+                Some(cluster.join(ends).await?)
+            }
         };
         let journal = storage.resume(&state.presence);
-        links.iter().for_each(Service::serve);
+        links.iter().for_each(Links::serve);
         let stacks: Vec<_> = (0..count).map(|_| Arc::new(WorkerStack::new(stack.clone()))).collect();
         let mut workers = Vec::new();
         for (share, sockets) in sockets.into_iter().enumerate() {
-            let worker =
-                Worker { state: Arc::clone(&state), stack: Arc::clone(&stacks[share]), share, of: count };
+            let worker = Worker {
+                state: Arc::clone(&state),
+                stack: Arc::clone(&stacks[share]),
+                share,
+                of: count,
+                replica: replica.clone(),
+            };
             workers.push(
                 spawn(share, worker, sockets, &transports, stopped.clone()).map_err(StartError::Thread)?,
             );
@@ -217,7 +241,9 @@ impl Server {
             }
         }
         // Nobody changes anything any more: what was changed is told, and then closed.
-        drop(self.links);
+        if let Some(links) = self.links {
+            links.stop();
+        }
         if let Some(journal) = self.journal {
             journal.close();
         }

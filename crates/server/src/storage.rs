@@ -91,14 +91,16 @@ fn recover(
     unix_ms: fn() -> i64,
 ) -> Result<Arc<Journal>, StartError> {
     let (now, began_unix_ms) = (Instant::now(), unix_ms());
-    let own = replica.map(|replica| replica.node());
+    // Without others of our kind nobody else notifies, whoever did.
+    let own = replica.filter(|replica| replica.has_peers()).map(|replica| replica.node());
     let mut refused = 0_u64;
     let metrics = Metrics::register(registry)?;
     let path = data_dir.join("journal");
     let (journal, recovery) = Journal::open(&path, config.options(), metrics, began_unix_ms, |record| {
         let part = match record.kind {
             registrar::BINDING => bindings.restore(&record, now, began_unix_ms).ok(),
-            _ => presence.restore(now, &record, own, restoring).ok().flatten(),
+            // It reads the wall clock, and what is left counts from the same time.
+            _ => presence.restore(Instant::now(), &record, own, restoring).ok().flatten(),
         };
         match (part, replica) {
             (Some(part), Some(replica)) => replica.restore(now, began_unix_ms, part, &record),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sip_message::Framed;
+use replication::Replica;
+use sip_message::{Framed, Transport};
 use sip_service::Flow;
 use sip_transaction::ClientId;
 use sip_transport::Handler;
@@ -17,10 +18,22 @@ pub(crate) struct Worker {
     pub(crate) stack: Arc<WorkerStack>,
     pub(crate) share: usize,
     pub(crate) of: usize,
+    /// This node's part in a cluster.
+    pub(crate) replica: Option<Arc<Replica>>,
 }
 
 impl Handler for Worker {
     fn on_message(&self, now: Instant, framed: Framed, source: &Flow) {
+        // What waited while this node was stopped is as old as what it knows. Whoever sent it sends it again, or has turned to
+        // another node; streams are not sent again, so their requests are taken.
+        if let Some(replica) = &self.replica
+            && source.transport == Transport::Udp
+            && matches!(framed, Framed::Request(_))
+            && replica.is_behind(now)
+        {
+            self.state.endpoint.metrics().dropped("behind");
+            return;
+        }
         self.state.endpoint.receive(now, framed, source, &*self.stack);
     }
 

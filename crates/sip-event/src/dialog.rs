@@ -138,6 +138,11 @@ impl Dialog {
         self.contact = contact;
     }
 
+    /// Leaves out so many CSeq numbers: another may still use them, and is then below us (RFC 3261 §12.2.2).
+    pub fn skip_cseq(&mut self, numbers: u32) {
+        self.local_cseq = self.local_cseq.saturating_add(numbers);
+    }
+
     /// The watcher's tag; empty if it has none.
     pub fn remote_tag(&self) -> &str {
         self.remote.get(self.remote_tag_start as usize..).unwrap_or("")

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use replication::{Malformed, Reader, instant_of, put_optional, put_text, unix_ms_of};
+use replication::{Malformed, Reader, put_optional, put_text};
 
 use crate::Dialog;
 use crate::machine::Subscription;
 
 /// The form of what is written.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Dialog {
     /// When the last of its subscriptions expires; `None` if all have ended, and nothing need outlive the process.
@@ -21,9 +21,20 @@ impl Dialog {
         self.local_cseq
     }
 
-    /// Writes it at `now`, which is `unix_ms`, but for subscriptions that have ended. After it was read again, its next NOTIFY has a number beyond
-    /// `cseq_reserved`: the owner writes it anew before more NOTIFYs were sent than that.
-    pub fn write(&self, out: &mut Vec<u8>, now: Instant, unix_ms: i64, cseq_reserved: u32) {
+    /// The number of the last SUBSCRIBE that counted.
+    pub fn remote_cseq(&self) -> u32 {
+        self.remote_cseq
+    }
+
+    /// Its next NOTIFY has a number beyond `used`: another notifier may have sent NOTIFYs with numbers up to that.
+    pub fn leave_cseq_to(&mut self, used: u32) {
+        self.local_cseq = self.local_cseq.max(used);
+    }
+
+    /// Writes it, but for subscriptions that have ended. When they expire is told by how much earlier that is than
+    /// [`Dialog::expires_at`], which stands beside it: whoever reads it may have another wall clock. After it was read again,
+    /// its next NOTIFY has a number beyond `cseq_reserved`: the owner writes it anew before more NOTIFYs were sent than that.
+    pub fn write(&self, out: &mut Vec<u8>, cseq_reserved: u32) {
         out.push(VERSION);
         put_text(out, &self.call_id);
         put_text(out, &self.local);
@@ -37,17 +48,18 @@ impl Dialog {
         put_text(out, &self.contact);
         let live = || self.subscriptions.iter().filter(|s| !s.is_terminated());
         out.extend_from_slice(&(live().count() as u32).to_le_bytes());
+        let last = self.expires_at();
         for subscription in live() {
-            let expires_unix_ms = unix_ms_of(subscription.expires_at, now, unix_ms);
+            let earlier = last.map_or(Duration::ZERO, |last| last - subscription.expires_at);
+            let earlier_ms = u64::try_from(earlier.as_millis()).unwrap_or(u64::MAX);
             put_optional(out, subscription.id.as_deref());
             out.push(u8::from(subscription.is_pending()));
-            out.extend_from_slice(&expires_unix_ms.to_le_bytes());
+            out.extend_from_slice(&earlier_ms.to_le_bytes());
         }
     }
 
-    /// Reads one at `now`, which is `unix_ms`. Subscriptions whose time is over are left out, and none lives longer than
-    /// `lifetime_max`, however far the clock was put back. Nobody knows what the watchers have, until the owner says it by
-    /// [`Dialog::set_told`].
+    /// Reads one at `now` whose last subscription expires at `expires_at`. Those whose time is over are left out. Nobody
+    /// knows what the watchers have, until the owner says it by [`Dialog::set_told`].
     ///
     /// # Errors
     /// If it is not there.
@@ -55,8 +67,7 @@ impl Dialog {
         record: &mut Reader<'_>,
         package: &'static str,
         now: Instant,
-        unix_ms: i64,
-        lifetime_max: Duration,
+        expires_at: Instant,
     ) -> Result<Self, Malformed> {
         if record.u8()? != VERSION {
             return Err(Malformed);
@@ -72,8 +83,8 @@ impl Dialog {
         let mut subscriptions = smallvec::SmallVec::new();
         for _ in 0..record.u32()? {
             let (id, is_pending) = (record.optional()?, record.u8()? != 0);
-            let expires_at = instant_of(record.i64()?, now, unix_ms, lifetime_max);
-            if expires_at > now {
+            let earlier = Duration::from_millis(record.u64()?);
+            if let Some(expires_at) = expires_at.checked_sub(earlier).filter(|at| *at > now) {
                 subscriptions.push(Subscription::restored(id.map(Into::into), is_pending, expires_at));
             }
         }
@@ -134,15 +145,15 @@ mod tests {
         dialog
     }
 
-    fn written(dialog: &Dialog, now: Instant) -> Vec<u8> {
+    fn written(dialog: &Dialog) -> Vec<u8> {
         let mut out = Vec::new();
-        dialog.write(&mut out, now, 1_000_000, 40);
+        dialog.write(&mut out, 40);
         out
     }
 
-    fn read(octets: &[u8], now: Instant, unix_ms: i64) -> Result<Dialog, Malformed> {
+    fn read(octets: &[u8], now: Instant, expires_at: Instant) -> Result<Dialog, Malformed> {
         let mut reader = Reader::new(octets);
-        let dialog = Dialog::read(&mut reader, "presence", now, unix_ms, Duration::from_secs(3600))?;
+        let dialog = Dialog::read(&mut reader, "presence", now, expires_at)?;
         reader.finish().map(|()| dialog)
     }
 
@@ -162,9 +173,9 @@ mod tests {
     #[test]
     fn a_dialog_goes_on_where_it_was() {
         let now = Instant::now();
-        let octets = written(&dialog(now), now);
+        let octets = written(&dialog(now));
         let later = now + Duration::from_secs(100);
-        let mut back = read(&octets, later, 1_100_000).expect("a dialog");
+        let mut back = read(&octets, later, now + Duration::from_secs(600)).expect("a dialog");
         assert_eq!(back.len(), 1, "the other subscription's time is over");
         let (cseq, state, notify) = next(&mut back, later, 7).expect("a NOTIFY");
         assert_eq!((cseq, state), (41, SubscriptionState::Active { expires_seconds: 500 }));
@@ -185,30 +196,34 @@ mod tests {
     #[test]
     fn who_has_the_state_is_not_told() {
         let now = Instant::now();
-        let octets = written(&dialog(now), now);
-        let mut back = read(&octets, now, 1_000_000).expect("a dialog");
+        let octets = written(&dialog(now));
+        let mut back = read(&octets, now, now + Duration::from_secs(600)).expect("a dialog");
         back.set_told([Some(7), Some(7)].into_iter());
         assert_eq!(next(&mut back, now, 7), None);
         assert!(next(&mut back, now, 8).is_some());
-        let mut unknown = read(&octets, now, 1_000_000).expect("a dialog");
+        let mut unknown = read(&octets, now, now + Duration::from_secs(600)).expect("a dialog");
         unknown.set_told([Some(7)].into_iter());
         assert!(next(&mut unknown, now, 7).is_some(), "the second subscription's watcher may have nothing");
     }
 
+    // Another node may have another wall clock: what is written holds no time of it.
     #[test]
-    fn a_clock_that_was_put_back_lengthens_no_life() {
+    fn a_dialog_is_read_alike_whatever_the_clock_shows() {
         let now = Instant::now();
-        let octets = written(&dialog(now), now);
-        let back = read(&octets, now, -1_000_000_000).expect("a dialog");
-        assert_eq!(back.expires_at(), Some(now + Duration::from_secs(3600)));
+        let octets = written(&dialog(now));
+        let there = now + Duration::from_secs(1_000_000);
+        let back = read(&octets, there, there + Duration::from_secs(600)).expect("a dialog");
+        assert_eq!((back.len(), back.expires_at()), (2, Some(there + Duration::from_secs(600))));
+        let later = there + Duration::from_secs(100);
+        assert_eq!(read(&octets, later, there + Duration::from_secs(600)).expect("a dialog").len(), 1);
     }
 
     #[test]
     fn what_is_no_dialog_is_refused() {
         let now = Instant::now();
-        let octets = written(&dialog(now), now);
+        let octets = written(&dialog(now));
         for length in 0..octets.len() {
-            assert!(read(&octets[..length], now, 1_000_000).is_err(), "{length}");
+            assert!(read(&octets[..length], now, now).is_err(), "{length}");
         }
     }
 }

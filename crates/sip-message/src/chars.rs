@@ -84,14 +84,20 @@ pub(crate) const fn is_lws(octet: u8) -> bool {
 
 /// Without white space at both ends.
 #[inline]
-pub(crate) fn trim(mut octets: &[u8]) -> &[u8] {
+pub(crate) fn trim(octets: &[u8]) -> &[u8] {
+    trim_end(trim_start(octets))
+}
+
+/// Without white space at the beginning.
+#[inline]
+pub(crate) fn trim_start(mut octets: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = octets {
         if !is_lws(*first) {
             break;
         }
         octets = rest;
     }
-    trim_end(octets)
+    octets
 }
 
 /// Without white space at the end.
@@ -178,6 +184,14 @@ impl Span {
         of.get(self.start as usize..self.end as usize).unwrap_or("")
     }
 
+    /// Without white space at both ends.
+    #[inline]
+    pub(crate) fn trimmed(self, of: &[u8]) -> Self {
+        let text = trim_start(self.octets(of));
+        let start = self.end as usize - text.len();
+        Self::new(start, start + trim_end(text).len())
+    }
+
     pub(crate) const fn len(self) -> usize {
         self.end.saturating_sub(self.start) as usize
     }
@@ -262,6 +276,18 @@ impl<'a> Cursor<'a> {
         Span::new(start, self.at)
     }
 
+    /// Reads `1*DIGIT`. A number beyond `most`, which is at most 2^32, is `most`.
+    #[inline]
+    pub(crate) fn number(&mut self, most: u64) -> Option<u64> {
+        let mut number = 0;
+        let start = self.at;
+        while let Some(b @ b'0'..=b'9') = self.peek() {
+            number = (number * 10 + u64::from(b - b'0')).min(most);
+            self.at += 1;
+        }
+        (self.at > start).then_some(number)
+    }
+
     /// Steps over a quoted string, from its opening quote; `None` if it is not closed. The span is without quotes.
     #[inline]
     pub(crate) fn quoted(&mut self) -> Option<Span> {
@@ -290,6 +316,30 @@ mod tests {
         for bad in [&b""[..], b"-1", b"+1", b"1 ", b"0x10", b"1.0"] {
             assert_eq!(digits(bad), None);
         }
+    }
+
+    #[test]
+    fn numbers_are_read_up_to_a_bound() {
+        let read = |text: &str, most| {
+            let mut cursor = Cursor::new(text.as_bytes(), 0, text.len());
+            (cursor.number(most), cursor.at)
+        };
+        assert_eq!(read("0070;", 65_536), (Some(70), 4));
+        assert_eq!(read("65536", 65_536), (Some(65_536), 5));
+        assert_eq!(read("99999999999999999999999999 x", 65_536), (Some(65_536), 26));
+        assert_eq!(read("-1", 65_536), (None, 0));
+        assert_eq!(read("", 65_536), (None, 0));
+    }
+
+    #[test]
+    fn a_part_is_trimmed_at_both_ends() {
+        let text = b"a: \r\n b c\t\r\n";
+        let trimmed = |start, end| Span { start, end }.trimmed(text);
+        assert_eq!(trimmed(2, 12), Span { start: 6, end: 9 });
+        assert_eq!(trimmed(6, 9), Span { start: 6, end: 9 });
+        // Of nothing but white space, the end is left.
+        assert_eq!(trimmed(2, 6), Span { start: 6, end: 6 });
+        assert_eq!(trimmed(4, 4), Span { start: 4, end: 4 });
     }
 
     #[test]

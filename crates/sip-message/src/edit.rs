@@ -1,6 +1,6 @@
 //! Rewriting a message on its way through: a list of changes, then one copy of all the rest.
 
-use std::fmt::{Arguments, Write};
+use std::fmt::{self, Arguments, Write};
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -9,14 +9,14 @@ use smallvec::SmallVec;
 use crate::chars::Span;
 use crate::header::{Place, value_spans};
 use crate::index::Field;
-use crate::{HeaderName, Message, Request};
+use crate::{HeaderName, Message, Request, scan};
 
 /// Changes to a message. Nothing is written until [`Edit::finish`]; what is not named stays octet for octet.
 #[derive(Debug)]
 pub struct Edit<'m> {
     message: &'m Message,
     /// The text of all changes.
-    scratch: String,
+    scratch: Vec<u8>,
     changes: SmallVec<[Change; 12]>,
     pops: SmallVec<[Pop; 3]>,
 }
@@ -40,12 +40,12 @@ struct Pop {
 impl<'m> Edit<'m> {
     /// No changes yet.
     pub fn new(message: &'m Message) -> Self {
-        Self { message, scratch: String::with_capacity(384), changes: SmallVec::new(), pops: SmallVec::new() }
+        Self { message, scratch: Vec::with_capacity(384), changes: SmallVec::new(), pops: SmallVec::new() }
     }
 
     /// Replaces the Request-URI. `request` is the message that is edited.
     pub fn request_uri(&mut self, request: &Request, uri: &str) -> &mut Self {
-        let text = self.write(format_args!("{uri}"));
+        let text = self.text(uri);
         self.change(request.uri_span(), text)
     }
 
@@ -74,7 +74,7 @@ impl<'m> Edit<'m> {
     pub fn set(&mut self, name: HeaderName, value: Arguments<'_>) -> &mut Self {
         let Some(first) = self.first(name) else { return self.append(name, value) };
         let text = self.write(value);
-        self.change(first.value(), text);
+        self.change(first.value(self.message.bytes()), text);
         self.remove_lines(name, 1);
         self
     }
@@ -112,8 +112,8 @@ impl<'m> Edit<'m> {
         if let (Some(port), Some(Place { name, value })) = (rport, via.rport) {
             let at = Span { start: name.end, end: value.map_or(name.end, |v| v.end) };
             let text = self.put(|out| {
-                out.push('=');
-                push_number(out, port);
+                out.push(b'=');
+                out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
             });
             self.change(at, text);
         }
@@ -128,7 +128,7 @@ impl<'m> Edit<'m> {
                     // Right after sent-by and its port, or the first parameter's place: where parameters begin.
                     let at = via.params.start;
                     let text = self.put(|out| {
-                        out.push_str(";received=");
+                        out.extend_from_slice(b";received=");
                         push_ip(out, ip);
                     });
                     self.change(Span::empty_at(at), text);
@@ -148,7 +148,7 @@ impl<'m> Edit<'m> {
         let mut out = Vec::with_capacity(length);
         for (kept, text) in self.pieces() {
             out.extend_from_slice(kept.octets(octets));
-            out.extend_from_slice(text.octets(self.scratch.as_bytes()));
+            out.extend_from_slice(text.octets(&self.scratch));
         }
         out.into()
     }
@@ -199,9 +199,9 @@ impl<'m> Edit<'m> {
 
     /// Turns the numbers of values to remove into ranges of octets.
     fn resolve_pops(&mut self) {
-        for Pop { name, first, last } in std::mem::take(&mut self.pops) {
-            let octets = self.message.bytes();
-            let count = |field: &Field| value_spans(octets, field.value()).count();
+        let octets = self.message.bytes();
+        while let Some(Pop { name, first, last }) = self.pops.pop() {
+            let count = |field: &Field| value_spans(octets, field.value(octets)).count();
             let total: usize = if last == 0 { usize::MAX } else { self.fields(name).map(count).sum() };
             let keep = first.min(total)..total.saturating_sub(last);
             let mut number = 0;
@@ -209,22 +209,24 @@ impl<'m> Edit<'m> {
                 if number >= keep.start && last == 0 {
                     break;
                 }
-                let values: SmallVec<[Span; 4]> = value_spans(octets, field.value()).collect();
-                let kept: SmallVec<[Span; 4]> = values
-                    .iter()
-                    .enumerate()
-                    .filter(|(i, _)| keep.contains(&(number + i)))
-                    .map(|(_, v)| *v)
-                    .collect();
-                number += values.len();
-                match (kept.first(), kept.last()) {
-                    (Some(_), Some(_)) if kept.len() == values.len() => {}
-                    (Some(from), Some(to)) => {
-                        let whole = field.value();
-                        self.change(Span { start: whole.start, end: from.start }, Span::default());
-                        self.change(Span { start: to.end, end: whole.end }, Span::default());
+                let mut kept: Option<Span> = None;
+                let mut is_whole = true;
+                for value in value_spans(octets, field.value(octets)) {
+                    if keep.contains(&number) {
+                        kept = Some(Span { start: kept.map_or(value.start, |k| k.start), end: value.end });
+                    } else {
+                        is_whole = false;
                     }
-                    _ => {
+                    number += 1;
+                }
+                match kept {
+                    Some(_) if is_whole => {}
+                    Some(kept) => {
+                        let whole = field.value(octets);
+                        self.change(Span { start: whole.start, end: kept.start }, Span::default());
+                        self.change(Span { start: kept.end, end: whole.end }, Span::default());
+                    }
+                    None => {
                         self.change(field.line(), Span::default());
                     }
                 }
@@ -234,53 +236,87 @@ impl<'m> Edit<'m> {
 
     fn line(&mut self, name: HeaderName, value: Arguments<'_>) -> Span {
         let start = self.scratch.len();
-        self.scratch.push_str(name.as_str());
-        self.scratch.push_str(": ");
+        self.scratch.extend_from_slice(name.as_str().as_bytes());
+        self.scratch.extend_from_slice(b": ");
         self.write(value);
-        self.scratch.push_str("\r\n");
+        self.scratch.extend_from_slice(b"\r\n");
         Span::new(start, self.scratch.len())
     }
 
-    /// A value at the end of the scratch; a line end in it would forge a header field, so it becomes a space.
+    /// A value at the end of the scratch.
     fn write(&mut self, value: Arguments<'_>) -> Span {
-        let text = self.put(|out| match value.as_str() {
-            Some(text) => out.push_str(text),
-            // Writing to a String cannot fail but by the formatted value's own error: then what it wrote so far stands.
-            None => drop(out.write_fmt(value)),
-        });
-        let written = text.within(&self.scratch);
-        if memchr::memchr2(b'\r', b'\n', written.as_bytes()).is_none() {
-            return text;
+        match value.as_str() {
+            Some(text) => self.text(text),
+            // Writing to a Vec cannot fail but by the formatted value's own error: then what it wrote so far stands.
+            None => self.in_one_line(|out| {
+                let _ = Formatted(out).write_fmt(value);
+            }),
         }
-        let without = written.replace(['\r', '\n'], " ");
-        self.scratch.truncate(text.start as usize);
-        self.put(|out| out.push_str(&without))
     }
 
-    fn put(&mut self, write: impl FnOnce(&mut String)) -> Span {
+    fn text(&mut self, text: &str) -> Span {
+        self.in_one_line(|out| out.extend_from_slice(text.as_bytes()))
+    }
+
+    /// What is written, at the end of the scratch; a line end in it would forge a header field, so it becomes a space.
+    fn in_one_line(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+        let text = self.put(write);
+        let written = self.scratch.get_mut(text.start as usize..).unwrap_or_default();
+        let is_line_end = |b: u8| (b == b'\r') | (b == b'\n');
+        if scan::any(written, is_line_end) {
+            for octet in written.iter_mut().filter(|b| is_line_end(**b)) {
+                *octet = b' ';
+            }
+        }
+        text
+    }
+
+    fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
         let start = self.scratch.len();
         write(&mut self.scratch);
         Span::new(start, self.scratch.len())
     }
 }
 
-fn push_number(out: &mut String, number: impl itoa::Integer) {
-    out.push_str(itoa::Buffer::new().format(number));
+/// Where formatted text goes.
+struct Formatted<'a>(&'a mut Vec<u8>);
+
+impl Write for Formatted<'_> {
+    #[inline]
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
 }
 
-fn push_ip(out: &mut String, ip: IpAddr) {
+/// `ADDRESS`, as in `received`.
+fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => {
             let [first, rest @ ..] = ip.octets();
-            push_number(out, first);
+            push_octet(out, first);
             for octet in rest {
-                out.push('.');
-                push_number(out, octet);
+                out.push(b'.');
+                push_octet(out, octet);
             }
         }
-        // Writing to a String cannot fail.
-        IpAddr::V6(ip) => drop(write!(out, "{ip}")),
+        IpAddr::V6(ip) => {
+            // Writing to a Vec cannot fail.
+            let _ = write!(Formatted(out), "{ip}");
+        }
     }
+}
+
+/// A decimal number of up to three digits.
+fn push_octet(out: &mut Vec<u8>, octet: u8) {
+    let digit = |n: u8| b'0' + n % 10;
+    if octet >= 100 {
+        out.push(digit(octet / 100));
+    }
+    if octet >= 10 {
+        out.push(digit(octet / 10));
+    }
+    out.push(digit(octet));
 }
 
 #[cfg(test)]
@@ -308,6 +344,16 @@ CSeq: 314159 INVITE
 Content-Length: 4
 
 body";
+
+    #[test]
+    fn addresses_are_written_as_they_display() {
+        let octets = (0..=255).map(|octet| IpAddr::from([octet, 0, 255 - octet, octet]));
+        for ip in octets.chain(["2001:db8::1".parse().expect("an address")]) {
+            let mut text = Vec::new();
+            push_ip(&mut text, ip);
+            assert_eq!(String::from_utf8_lossy(&text), ip.to_string());
+        }
+    }
 
     #[test]
     fn nothing_edited_is_nothing_changed() {

@@ -2,42 +2,44 @@
 
 use smallvec::SmallVec;
 
-use crate::chars::{self, Cursor, Span};
+use crate::chars::{self, Span};
 use crate::header::read_name;
-use crate::{HeaderName, Limits, ParseError, StatusCode};
+use crate::{HeaderName, Limits, ParseError, StatusCode, scan};
 
-/// One header field line, with its folds.
+/// One header field line, with its folds. The white space around its name and value is found when they are asked for:
+/// most never are, and a message that is moved or copied is smaller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
-    pub(crate) name: HeaderName,
-    name_bytes: u16,
     start: u32,
-    value_start: u32,
-    value_end: u32,
-    end: u32,
+    after_colon: u32,
+    line_feed: u32,
+    pub(crate) name: HeaderName,
 }
 
 impl Field {
     /// The line with its line end.
+    #[inline]
     pub(crate) fn line(&self) -> Span {
-        Span { start: self.start, end: self.end }
+        Span { start: self.start, end: self.line_feed.saturating_add(1) }
     }
 
     /// The name as written.
-    pub(crate) fn name_span(&self) -> Span {
-        Span { start: self.start, end: self.start + u32::from(self.name_bytes) }
+    pub(crate) fn name_bytes<'a>(&self, octets: &'a [u8]) -> &'a [u8] {
+        let before_colon = Span { start: self.start, end: self.after_colon.saturating_sub(1) };
+        chars::trim_blanks_end(before_colon.octets(octets))
     }
 
     /// The value, trimmed.
-    pub(crate) fn value(&self) -> Span {
-        Span { start: self.value_start, end: self.value_end }
+    #[inline]
+    pub(crate) fn value(&self, octets: &[u8]) -> Span {
+        Span { start: self.after_colon, end: self.line_feed }.trimmed(octets)
     }
 }
 
 pub(crate) type Fields = SmallVec<[Field; 24]>;
 
 /// Where everything is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     pub(crate) start_line: Span,
     pub(crate) fields: Fields,
@@ -50,43 +52,42 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Indexes a message. Line ends are CRLF or LF; a line that begins with white space continues the one before
-    /// (§7.3.1).
+    /// Indexes a message.
     pub(crate) fn of(octets: &[u8], limits: &Limits) -> Self {
-        let mut index = Self {
-            start_line: Span::default(),
-            fields: Fields::new(),
-            firsts: Firsts::default(),
-            body: octets.len(),
-            fault: None,
-        };
+        let mut index = Self::default();
+        index.read(octets, limits);
+        index
+    }
+
+    /// Indexes a message into what is still empty. Line ends are CRLF or LF; a line that begins with white space
+    /// continues the one before (§7.3.1).
+    pub(crate) fn read(&mut self, octets: &[u8], limits: &Limits) {
+        self.body = octets.len();
         let Some(line_end) = memchr::memchr(b'\n', octets) else {
-            index.fault("", "a line end after the start line");
-            return index;
+            return self.fault("", "a line end after the start line");
         };
-        index.start_line = Span::new(0, without_cr(octets, line_end));
+        self.start_line = Span::new(0, without_cr(octets, line_end));
         let fields_max = limits.header_fields_max.min(Firsts::PLACES_MAX);
         let mut at = line_end + 1;
         loop {
             let Some(mut end) = next_line_end(octets, at) else {
                 // §7: an empty line must end the header fields, even without a body.
-                index.fault("", "an empty line after the header fields");
-                return index;
+                return self.fault("", "an empty line after the header fields");
             };
             if end <= at + 1 && without_cr(octets, end) == at {
-                index.body = end + 1;
-                return index;
+                self.body = end + 1;
+                return;
             }
             while octets.get(end + 1).is_some_and(|b| matches!(b, b' ' | b'\t')) {
                 let Some(next) = next_line_end(octets, end + 1) else { break };
                 end = next;
             }
-            if index.fields.len() >= fields_max {
-                index.fault("", "at most header_fields_max header fields");
+            if self.fields.len() >= fields_max {
+                self.fault("", "at most header_fields_max header fields");
             } else if end - at > limits.header_field_bytes_max {
-                index.fault("", "header fields of at most header_field_bytes_max octets");
+                self.fault("", "header fields of at most header_field_bytes_max octets");
             } else {
-                index.field(octets, at, end);
+                self.field(octets, at, end);
             }
             at = end + 1;
         }
@@ -97,20 +98,15 @@ impl Index {
         let Some((name, name_bytes, colon)) = read_name(octets, start, line_end) else {
             return self.fault("", "a name and a colon in every header field");
         };
-        let Ok(name_bytes) = u16::try_from(name_bytes) else {
+        if name_bytes > usize::from(u16::MAX) {
             return self.fault("", "names of at most 65,535 octets");
-        };
-        let mut value = Cursor::new(octets, start + colon + 1, line_end);
-        value.skip_lws();
-        let value_end = value.at + chars::trim_end(value.rest()).len();
+        }
         self.firsts.note(name, self.fields.len());
         self.fields.push(Field {
-            name,
-            name_bytes,
             start: chars::offset(start),
-            value_start: chars::offset(value.at),
-            value_end: chars::offset(value_end),
-            end: chars::offset(line_end + 1),
+            after_colon: chars::offset(start + colon + 1),
+            line_feed: chars::offset(line_end),
+            name,
         });
     }
 
@@ -131,13 +127,15 @@ impl Index {
     /// All lines of a name.
     #[inline]
     pub(crate) fn lines(&self, name: HeaderName) -> impl Iterator<Item = &Field> + Clone {
-        self.beginning_with(name).iter().filter(move |f| f.name == name)
+        self.around(name).iter().filter(move |f| f.name == name)
     }
 
-    /// All lines from the first of a name on; none if there is no such line.
+    /// Lines among which are all of a name, from the first of them on; none if there is no such line.
     #[inline]
-    pub(crate) fn beginning_with(&self, name: HeaderName) -> &[Field] {
-        self.firsts.of(name).and_then(|first| self.fields.get(first..)).unwrap_or(&[])
+    pub(crate) fn around(&self, name: HeaderName) -> &[Field] {
+        let Some(first) = self.firsts.of(name) else { return &[] };
+        let end = if self.firsts.is_repeated(name) { self.fields.len() } else { first + 1 };
+        self.fields.get(first..end).unwrap_or(&[])
     }
 
     /// Whether there is more than one line of a name.
@@ -151,7 +149,8 @@ impl Index {
     pub(crate) fn content_length(&self, octets: &[u8]) -> Option<Result<usize, ParseError>> {
         let mut length = None;
         for field in self.lines(HeaderName::ContentLength) {
-            let found = chars::digits(field.value().octets(octets)).and_then(|n| usize::try_from(n).ok());
+            let found =
+                chars::digits(field.value(octets).octets(octets)).and_then(|n| usize::try_from(n).ok());
             match (found, length) {
                 (Some(n), None) => length = Some(n),
                 (Some(n), Some(m)) if n == m => {}
@@ -201,7 +200,7 @@ impl Firsts {
 }
 
 fn next_line_end(octets: &[u8], from: usize) -> Option<usize> {
-    memchr::memchr(b'\n', octets.get(from..)?).map(|length| from + length)
+    scan::find(b'\n', octets.get(from..)?).map(|length| from + length)
 }
 
 /// The end of a line without the CR before its LF.

@@ -13,6 +13,7 @@ mod index;
 mod limits;
 mod message;
 mod method;
+mod scan;
 mod status;
 mod transport;
 mod uri;

@@ -10,7 +10,7 @@ use crate::index::{Field, Index};
 use crate::uri::UriParts;
 use crate::{
     CSeq, ContactList, HeaderName, Limits, Malformed, Method, NameAddr, ParseError, StatusCode, Uri, Values,
-    Via,
+    Via, scan,
 };
 
 /// What requests and responses have in common. Top Via, From, To, Call-ID and CSeq were read once, when the message
@@ -64,29 +64,9 @@ pub(crate) enum Read {
 impl Read {
     /// Reads a whole message. Without Content-Length the body is all that follows, as of a datagram (§18.3).
     pub(crate) fn message(bytes: Bytes, limits: &Limits) -> Self {
-        let mut index = Index::of(&bytes, limits);
-        if bytes.len() > limits.message_bytes_max.min(chars::OFFSET_MAX) {
-            index.fault_with(StatusCode::MESSAGE_TOO_LARGE, "a message of at most message_bytes_max octets");
-        }
-        let start = StartLine::read(&bytes, &mut index);
-        let body = body(&bytes, &mut index);
-        let mut reader = Reader { octets: &bytes, index: &mut index, answerable: true };
-        let via = reader.via();
-        let from = reader.name_addr(HeaderName::From);
-        let to = reader.name_addr(HeaderName::To);
-        let call_id = reader.call_id();
-        let cseq = reader.cseq();
-        reader.max_forwards();
-        let answerable = reader.answerable;
-        if let StartLine::Request { method, .. } = start
-            && method.octets(&bytes) != cseq.method.octets(&bytes)
-        {
-            // §8.1.1.5, RFC 4475 §3.1.2.17.
-            index.fault("CSeq", "the method of the request");
-        }
-        let fault = index.fault.take();
-        let message = Message { bytes, index, body, start, via, from, to, call_id, cseq };
-        match (fault, start) {
+        let mut message = Message::unread(bytes);
+        let answerable = message.read(limits);
+        match (message.index.fault.take(), message.start) {
             (None, StartLine::Request { .. }) => Self::Request(Request(message)),
             (None, StartLine::Response { .. }) => Self::Response(Response(message)),
             (Some(error), StartLine::Request { .. }) => {
@@ -107,14 +87,18 @@ impl StartLine {
             return Self::status_line(octets, index);
         }
         // Request-Line = Method SP Request-URI SP SIP-Version (§7.1): two single spaces, none elsewhere.
-        let mut spaces = memchr::memchr_iter(b' ', line);
-        let (first, last) = (spaces.next().unwrap_or(line.len()), spaces.next().unwrap_or(line.len()));
+        let space_from = |at: usize| scan::find(b' ', line.get(at..)?).map(|length| at + length);
+        let first = space_from(0).unwrap_or(line.len());
+        let last = space_from(first + 1).unwrap_or(line.len());
         let method = Span::new(0, first);
         let uri = Span::new((first + 1).min(last), last);
-        if !chars::is_token(method.octets(octets)) || spaces.next().is_some() {
+        let version = line.get(last + 1..);
+        if !chars::is_token(method.octets(octets))
+            || version.is_some_and(|v| v != b"SIP/2.0" && v.contains(&b' '))
+        {
             index.fault("", "a method, a URI and a version in the start line, single spaces between");
         }
-        match line.get(last + 1..) {
+        match version {
             Some(version) if chars::is_text(version, b"SIP/2.0") => {}
             Some(version) if version.get(..4).is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/")) => {
                 index.fault_with(StatusCode::VERSION_NOT_SUPPORTED, "SIP/2.0");
@@ -179,7 +163,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// The value of a header field that must be there once (RFC 4475 §3.3.8).
     fn single(&mut self, name: HeaderName) -> Option<Span> {
-        let first = self.index.first(name).map(Field::value);
+        let first = self.index.first(name).map(|field| field.value(self.octets));
         if first.is_none() || self.index.is_repeated(name) {
             self.answerable &= first.is_some();
             self.index.fault(name.as_str(), "the header field, once");
@@ -187,18 +171,16 @@ impl Reader<'_> {
         first
     }
 
-    fn via(&mut self) -> ViaParts {
-        let Some(line) = self.index.first(HeaderName::Via).map(Field::value) else {
+    fn via(&mut self, via: &mut ViaParts) {
+        let Some(line) = self.index.first(HeaderName::Via).map(|field| field.value(self.octets)) else {
             self.answerable = false;
-            self.index.fault("Via", "the header field");
-            return ViaParts::default();
+            return self.index.fault("Via", "the header field");
         };
         let (top, _) = split_value(self.octets, line);
-        ViaParts::read(self.octets, top).unwrap_or_else(|(what, parts)| {
+        if let Err(what) = via.read(self.octets, top) {
             self.index.fault("Via", what);
-            self.answerable &= parts.is_some();
-            parts.unwrap_or_default()
-        })
+            self.answerable &= via.has_sent_by();
+        }
     }
 
     fn name_addr(&mut self, name: HeaderName) -> NameAddrParts {
@@ -212,7 +194,7 @@ impl Reader<'_> {
     fn call_id(&mut self) -> Span {
         let Some(value) = self.single(HeaderName::CallId) else { return Span::default() };
         // callid = word [ "@" word ]: no white space, visible ASCII (§25.1).
-        if value.is_empty() || !value.octets(self.octets).iter().all(u8::is_ascii_graphic) {
+        if value.is_empty() || scan::any(value.octets(self.octets), |b| !b.is_ascii_graphic()) {
             self.index.fault("Call-ID", "a word without white space");
         }
         value
@@ -231,7 +213,9 @@ impl Reader<'_> {
         let valid = match self.index.first(HeaderName::MaxForwards) {
             None => true,
             Some(_) if self.index.is_repeated(HeaderName::MaxForwards) => false,
-            Some(field) => chars::digits(field.value().octets(self.octets)).is_some_and(|n| n <= 255),
+            Some(field) => {
+                chars::digits(field.value(self.octets).octets(self.octets)).is_some_and(|n| n <= 255)
+            }
         };
         if !valid {
             self.index.fault("Max-Forwards", "one number from 0 to 255");
@@ -240,6 +224,48 @@ impl Reader<'_> {
 }
 
 impl Message {
+    /// Octets of which nothing was read yet.
+    fn unread(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            index: Index::default(),
+            body: Span::default(),
+            start: StartLine::Response { code: StatusCode::SERVER_INTERNAL_ERROR, reason: Span::default() },
+            via: ViaParts::default(),
+            from: NameAddrParts::default(),
+            to: NameAddrParts::default(),
+            call_id: Span::default(),
+            cseq: CSeqParts::default(),
+        }
+    }
+
+    /// Reads all of what is unread, in place: to move a message costs as much as to read a header field. The first fault
+    /// is in the index; returns whether a response could be built nevertheless.
+    fn read(&mut self, limits: &Limits) -> bool {
+        let Self { bytes, index, .. } = self;
+        index.read(bytes, limits);
+        if bytes.len() > limits.message_bytes_max.min(chars::OFFSET_MAX) {
+            index.fault_with(StatusCode::MESSAGE_TOO_LARGE, "a message of at most message_bytes_max octets");
+        }
+        self.start = StartLine::read(bytes, index);
+        self.body = body(bytes, index);
+        let mut reader = Reader { octets: bytes, index, answerable: true };
+        reader.via(&mut self.via);
+        self.from = reader.name_addr(HeaderName::From);
+        self.to = reader.name_addr(HeaderName::To);
+        self.call_id = reader.call_id();
+        self.cseq = reader.cseq();
+        reader.max_forwards();
+        let answerable = reader.answerable;
+        if let StartLine::Request { method, .. } = self.start
+            && method.octets(bytes) != self.cseq.method.octets(bytes)
+        {
+            // §8.1.1.5, RFC 4475 §3.1.2.17.
+            index.fault("CSeq", "the method of the request");
+        }
+        answerable
+    }
+
     /// The whole message as it came.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -259,19 +285,19 @@ impl Message {
     pub fn fields(&self) -> impl Iterator<Item = HeaderField<'_>> {
         self.index.fields.iter().map(|field| HeaderField {
             name: field.name,
-            name_bytes: field.name_span().octets(&self.bytes),
-            value: field.value().octets(&self.bytes),
+            name_bytes: field.name_bytes(&self.bytes),
+            value: field.value(&self.bytes).octets(&self.bytes),
         })
     }
 
     /// The value of the first header field line of a name, trimmed.
     pub fn header(&self, name: HeaderName) -> Option<&[u8]> {
-        self.index.first(name).map(|field| field.value().octets(&self.bytes))
+        self.index.first(name).map(|field| field.value(&self.bytes).octets(&self.bytes))
     }
 
     /// The values of every line of a name, each trimmed and whole.
     pub fn lines(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        self.index.lines(name).map(|f| f.value().octets(&self.bytes))
+        self.index.lines(name).map(|f| f.value(&self.bytes).octets(&self.bytes))
     }
 
     /// The value of the first line of a name as text; `None` also if it is not UTF-8.
@@ -295,7 +321,7 @@ impl Message {
 
     /// The comma-separated values over all lines of a header field that is a list (Via, Route, Contact, Require, …).
     pub fn values(&self, name: HeaderName) -> Values<'_> {
-        Values::new(&self.bytes, self.index.beginning_with(name), name)
+        Values::new(&self.bytes, self.index.around(name), name)
     }
 
     /// Whether a list of tokens (Require, Supported, Allow, …) holds one, compared without case.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -18,7 +19,6 @@ pub struct UserAgent {
     here: SocketAddr,
     /// Received, and not asked for yet.
     waiting: VecDeque<Message>,
-    branches: u32,
 }
 
 enum Link {
@@ -35,7 +35,7 @@ impl UserAgent {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let here = socket.local_addr()?;
         let link = Link::Udp { socket, server };
-        Ok(Self { link, here, waiting: VecDeque::new(), branches: 0 })
+        Ok(Self { link, here, waiting: VecDeque::new() })
     }
 
     /// A user agent with a TCP connection to `server`.
@@ -44,9 +44,11 @@ impl UserAgent {
     /// No connection can be had.
     pub fn tcp(server: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&server, LIMIT)?;
+        // A request that follows an answer would wait until the server has acknowledged that.
+        stream.set_nodelay(true)?;
         let here = stream.local_addr()?;
         let link = Link::Tcp { stream, received: Vec::new() };
-        Ok(Self { link, here, waiting: VecDeque::new(), branches: 0 })
+        Ok(Self { link, here, waiting: VecDeque::new() })
     }
 
     /// Sends requests to another server from now on.
@@ -72,24 +74,14 @@ impl UserAgent {
     /// # Errors
     /// The socket refuses it.
     pub fn request(&mut self, text: &str) -> Result<()> {
-        self.branches += 1;
-        let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
-        let mut lines = head.lines().map(str::trim).filter(|line| !line.is_empty());
+        // A socket may get the port of an earlier one, whose transactions the server has not yet forgotten.
+        static BRANCHES: AtomicU64 = AtomicU64::new(1);
+        let branch = format!("z9hG4bK{}", BRANCHES.fetch_add(1, Ordering::Relaxed));
         let transport = match self.link {
             Link::Udp { .. } => "UDP",
             Link::Tcp { .. } => "TCP",
         };
-        let mut message = format!(
-            "{}\r\nVia: SIP/2.0/{transport} {};branch=z9hG4bK{}\r\nMax-Forwards: 70\r\n",
-            lines.next().context("a request needs a request line")?,
-            self.here,
-            self.branches,
-        );
-        for line in lines {
-            message += &line.replace("{here}", &self.here.to_string());
-            message += "\r\n";
-        }
-        message += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
+        let message = render(text, transport, self.here, &branch)?;
         self.send(&message, None)
     }
 
@@ -99,22 +91,7 @@ impl UserAgent {
     /// # Errors
     /// The socket refuses it.
     pub fn answer(&mut self, request: &Message, status: &str, tag: &str, more: &str) -> Result<()> {
-        let mut message = format!("SIP/2.0 {status}\r\n");
-        // RFC 3261 §8.2.6.2 names the first five, §12.1.1 adds Record-Route.
-        for name in ["Via", "From", "To", "Call-ID", "CSeq", "Record-Route"] {
-            for value in request.headers(name) {
-                let tag = if name == "To" && !value.contains(";tag=") {
-                    format!(";tag={tag}")
-                } else {
-                    String::new()
-                };
-                message += &format!("{name}: {value}{tag}\r\n");
-            }
-        }
-        for line in more.lines().map(str::trim) {
-            message += &format!("{}\r\n", line.replace("{here}", &self.here.to_string()));
-        }
-        message += "Content-Length: 0\r\n\r\n";
+        let message = render_answer(request, status, tag, more, self.here);
         // RFC 3261 §18.2.2: to whom the top Via says.
         let sent_by = request.header("Via").split([' ', ';']).nth(1).and_then(|host| host.parse().ok());
         self.send(&message, sent_by)
@@ -176,6 +153,46 @@ impl UserAgent {
         }
         Ok(())
     }
+}
+
+/// A request as it is sent; `text` is as for [`UserAgent::request`].
+pub(crate) fn render(text: &str, transport: &str, here: SocketAddr, branch: &str) -> Result<String> {
+    let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
+    let mut lines = head.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut message = format!(
+        "{}\r\nVia: SIP/2.0/{transport} {here};branch={branch}\r\nMax-Forwards: 70\r\n",
+        lines.next().context("a request needs a request line")?,
+    );
+    for line in lines {
+        message += &line.replace("{here}", &here.to_string());
+        message += "\r\n";
+    }
+    message += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
+    Ok(message)
+}
+
+/// A response as it is sent; the parameters are as for [`UserAgent::answer`].
+pub(crate) fn render_answer(
+    request: &Message,
+    status: &str,
+    tag: &str,
+    more: &str,
+    here: SocketAddr,
+) -> String {
+    let mut message = format!("SIP/2.0 {status}\r\n");
+    // RFC 3261 §8.2.6.2 names the first five, §12.1.1 adds Record-Route.
+    for name in ["Via", "From", "To", "Call-ID", "CSeq", "Record-Route"] {
+        for value in request.headers(name) {
+            let tag =
+                if name == "To" && !value.contains(";tag=") { format!(";tag={tag}") } else { String::new() };
+            message += &format!("{name}: {value}{tag}\r\n");
+        }
+    }
+    for line in more.lines().map(str::trim) {
+        message += &format!("{}\r\n", line.replace("{here}", &here.to_string()));
+    }
+    message += "Content-Length: 0\r\n\r\n";
+    message
 }
 
 fn unless_late(result: std::io::Result<usize>) -> Result<Option<usize>> {

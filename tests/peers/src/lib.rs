@@ -2,6 +2,7 @@
 
 mod baresip;
 mod cable;
+pub mod campaign;
 mod client;
 mod http;
 mod message;
@@ -12,7 +13,7 @@ mod rollcall;
 mod sipp;
 
 pub use baresip::{Account, Baresip};
-pub use cable::Cable;
+pub use cable::{Cable, Way};
 pub use client::UserAgent;
 pub use http::get;
 pub use message::Message;

@@ -21,6 +21,7 @@ pub struct Process {
     log: Vec<String>,
     /// How many lines of the log `wait_for` has passed.
     passed: usize,
+    is_hushed: bool,
 }
 
 impl Process {
@@ -41,7 +42,7 @@ impl Process {
         if let Some(output) = child.stderr.take() {
             read_lines(output, sender);
         }
-        Ok(Self { name: name.to_owned(), child, lines, log: Vec::new(), passed: 0 })
+        Ok(Self { name: name.to_owned(), child, lines, log: Vec::new(), passed: 0, is_hushed: false })
     }
 
     /// The next line that contains `text`, among those that no earlier call has passed.
@@ -122,6 +123,11 @@ impl Process {
             .with_context(|| format!("{}: {signal:?} cannot be sent", self.name))
     }
 
+    /// Does not print the log when the value goes, for whoever shows it otherwise.
+    pub fn hush(&mut self) {
+        self.is_hushed = true;
+    }
+
     /// All that the process has printed so far.
     pub fn log(&mut self) -> String {
         self.log.extend(self.lines.try_iter());
@@ -134,6 +140,9 @@ impl Drop for Process {
         // It may have ended already, and then neither call has anything to do.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if self.is_hushed {
+            return;
+        }
         // The readers end with the pipes.
         self.log.extend(self.lines.iter());
         let skipped = self.log.len().saturating_sub(LOG_LINES_MAX);

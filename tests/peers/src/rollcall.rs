@@ -33,6 +33,7 @@ enabled = true
 /// A running Rollcall, with a data directory and ports of its own.
 pub struct Rollcall {
     process: Process,
+    binary: PathBuf,
     folder: TempDir,
     sip: SocketAddr,
     admin: SocketAddr,
@@ -58,11 +59,19 @@ impl Rollcall {
     /// # Errors
     /// There is no binary, or it does not become ready.
     pub fn start(config: &str) -> Result<Self> {
+        Self::start_binary(&binary()?, config)
+    }
+
+    /// [`Rollcall::start`] with another binary than the one that `ROLLCALL_BIN` names.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn start_binary(binary: &Path, config: &str) -> Result<Self> {
         let (sip, admin) = (local(free_port()?), local(free_port()?));
         let folder = tempfile::tempdir()?;
         write_config(folder.path(), sip, admin, config)?;
-        let process = run(folder.path(), admin)?;
-        Ok(Self { process, folder, sip, admin })
+        let process = run(binary, folder.path(), admin)?;
+        Ok(Self { process, binary: binary.to_owned(), folder, sip, admin })
     }
 
     /// Kills the server as a crash would (SIGKILL), does something to its folder, and starts it again over the same data.
@@ -89,7 +98,7 @@ impl Rollcall {
     /// # Errors
     /// It does not become ready.
     pub fn start_again(&mut self) -> Result<()> {
-        self.process = run(self.folder.path(), self.admin)?;
+        self.process = run(&self.binary, self.folder.path(), self.admin)?;
         Ok(())
     }
 
@@ -190,15 +199,20 @@ impl Rollcall {
         self.process.wait(LIMIT)
     }
 
-    /// What the server has logged.
+    /// Does not print the log of this life when it ends.
+    pub fn hush(&mut self) {
+        self.process.hush();
+    }
+
+    /// What the server has logged in this life.
     pub fn log(&mut self) -> String {
         self.process.log()
     }
 }
 
 /// Runs the binary over the configuration in `folder` and waits until it is ready.
-fn run(folder: &Path, admin: SocketAddr) -> Result<Process> {
-    let mut command = Command::new(binary()?);
+fn run(binary: &Path, folder: &Path, admin: SocketAddr) -> Result<Process> {
+    let mut command = Command::new(binary);
     command.current_dir(folder).args(["run", "--config", "rollcall.toml"]);
     let mut process = Process::start("rollcall", &mut command)?;
     process.wait_until("/readyz", LIMIT, || {

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::message::Message;
@@ -42,6 +43,8 @@ macro_rules! scenarios {
 scenarios! {
     /// A phone registers: challenged, it comes again with credentials. Users: name, credentials.
     REGISTER = "register";
+    /// A phone registers where nobody is challenged. Users: name.
+    REGISTER_OPEN = "register-open";
     /// A call that the caller ends. Users: caller, credentials, callee.
     CALL = "call";
     /// The other side of [`Scenario::CALL`].
@@ -100,6 +103,42 @@ impl Sipp {
             calls,
             folder,
         })
+    }
+
+    /// Starts the calling side, `rate` calls a second, for as long as there are users or until [`Sipp::stop`]; calls may
+    /// fail.
+    ///
+    /// # Errors
+    /// SIPp is not installed.
+    pub fn background(
+        scenario: Scenario,
+        port: u16,
+        server: SocketAddr,
+        rate: u32,
+        users: &[String],
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let calls = u32::try_from(users.len())?;
+        let file = folder.path().join("users.csv");
+        fs::write(&file, format!("SEQUENTIAL\n{}\n", users.join("\n")))?;
+        let mut command = command(scenario, port, calls, &folder)?;
+        command.args(["-r", &rate.to_string(), "-l", &CALLS_AT_ONCE.to_string()]).arg("-inf").arg(file);
+        command.arg(server.to_string());
+        let mut process = Process::start(&format!("sipp {}", scenario.name), &mut command)?;
+        process.hush();
+        Ok(Self { process, scenario, calls, folder })
+    }
+
+    /// Ends it where it is, and returns what went over the wire.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn stop(mut self) -> Result<Finished> {
+        // It may have ended by itself.
+        let _ = self.process.signal(Signal::KILL);
+        self.process.wait(LIMIT)?;
+        let messages = fs::read_to_string(self.folder.path().join("messages")).unwrap_or_default();
+        Ok(read_messages(&messages))
     }
 
     /// Starts the answering side on `port`, for `calls` calls, and waits until it listens.

@@ -24,8 +24,9 @@ use self::cost::Work;
 use self::memory::Thing;
 use self::pair::CatchUp;
 use self::recovery::Recovery;
-use self::report::{Figure, Machine, Results, first_line};
+use self::report::{Figure, Results};
 use self::server::Kind;
+use crate::machine::{Machine, commit, first_line};
 use crate::shell::{release_binary, root};
 use crate::tools::{self, SIPP};
 
@@ -169,9 +170,11 @@ fn measure(
 
 /// What was measured, with what, as a list.
 fn versions(rollcall: &Path, kinds: &[Kind]) -> Vec<String> {
-    let commit = first_line("git", &["-C", &root().display().to_string(), "describe", "--always", "--dirty"]);
-    let mut versions =
-        vec![format!("{} (commit {commit})", first_line(&rollcall.display().to_string(), &["--version"]))];
+    let mut versions = vec![format!(
+        "{} (commit {})",
+        first_line(&rollcall.display().to_string(), &["--version"]),
+        commit()
+    )];
     if kinds.contains(&Kind::Kamailio) {
         versions.push(first_line("kamailio", &["-v"]).replace("version: ", ""));
     }

@@ -3,12 +3,52 @@
 mod receiver;
 mod sender;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use receiver::Receiver;
 pub use sender::Sender;
 
+use crate::wire::{Message, next_frame};
 use crate::{Malformed, ReplicaOptions};
+
+/// One side of a connection.
+pub trait Side {
+    /// Takes what was received off the front of a buffer, as far as it is whole.
+    ///
+    /// # Errors
+    /// If the connection is to be closed, when what is in `out` was sent.
+    fn receive(
+        &mut self,
+        now: Instant,
+        unix_ms: i64,
+        received: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Broken>;
+
+    /// Says what there is to say, as far as there is room in `out`; from time to time, at least that it is there.
+    ///
+    /// # Errors
+    /// If the connection is to be closed.
+    fn push(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Broken>;
+
+    /// Octets came, of a frame that may yet be whole long after, or that has to wait: the peer is there.
+    fn heard(&mut self, now: Instant);
+}
+
+/// Takes whole messages off the front of a buffer; the closure returns how long the next may be.
+fn take_messages(
+    received: &mut Vec<u8>,
+    mut frame_bytes_max: usize,
+    mut take: impl FnMut(Message<'_>) -> Result<usize, Broken>,
+) -> Result<(), Broken> {
+    let mut used = 0;
+    while let Some((frame, _)) = next_frame(&received[used..], frame_bytes_max)? {
+        frame_bytes_max = take(Message::read(frame)?)?;
+        used += 4 + frame.len();
+    }
+    received.drain(..used);
+    Ok(())
+}
 
 /// How often a side says that it is there, at least: four times in the timeout, if that is more often.
 const PING_INTERVAL: Duration = Duration::from_secs(1);

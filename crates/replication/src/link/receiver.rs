@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Broken, ping_interval};
+use super::{Broken, Side, ping_interval, take_messages};
 use crate::members::Taken;
 use crate::part::Listed;
-use crate::wire::{FRAME_BYTES_MAX, GREETING_BYTES_MAX, Message, VERSIONS, next_frame};
+use crate::wire::{FRAME_BYTES_MAX, GREETING_BYTES_MAX, Message, VERSIONS};
 use crate::{Replica, Stamp};
 
 /// What is younger may be on its way; only what is older has diverged.
@@ -71,54 +71,6 @@ impl Receiver {
         }
     }
 
-    /// Octets came, of a frame that may yet be whole long after: the peer is there.
-    pub fn heard(&mut self, now: Instant) {
-        self.heard_at = now;
-        if let State::Taking(taking) = &self.state {
-            self.replica.members.lock().heard(taking.peer, now);
-        }
-    }
-
-    /// Takes what was received off the front of a buffer, as far as it is whole.
-    ///
-    /// # Errors
-    /// If the connection is to be closed, when what is in `out` was sent.
-    pub fn receive(
-        &mut self,
-        now: Instant,
-        unix_ms: i64,
-        received: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Broken> {
-        let mut used = 0;
-        while let Some((frame, _)) = next_frame(&received[used..], self.frame_bytes_max())? {
-            self.take(now, unix_ms, Message::read(frame)?, out)?;
-            used += 4 + frame.len();
-        }
-        received.drain(..used);
-        self.acknowledge(now, out);
-        Ok(())
-    }
-
-    /// Says that this side is there, from time to time.
-    ///
-    /// # Errors
-    /// If the connection is to be closed.
-    pub fn wake(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Broken> {
-        if now.saturating_duration_since(self.heard_at) >= self.replica.options.peer_timeout {
-            return Err(Broken::Silent);
-        }
-        if let State::Taking(taking) = &mut self.state {
-            if self.replica.members.lock().list[taking.peer].connection != taking.connection {
-                return Err(Broken::Replaced);
-            }
-            taking.owes_ack |=
-                now.saturating_duration_since(self.said_at) >= ping_interval(&self.replica.options);
-        }
-        self.acknowledge(now, out);
-        Ok(())
-    }
-
     fn take(
         &mut self,
         now: Instant,
@@ -174,7 +126,7 @@ impl Receiver {
         let member = &mut members.list[peer];
         member.connection += 1;
         if member.taken.incarnation != incarnation || !member.taken.is_synced {
-            member.taken = Taken { incarnation, group: 0, is_synced: false };
+            member.taken = Taken { incarnation, ..Taken::default() };
         }
         let taken = member.taken;
         self.replica.clock.observe(now, stamp);
@@ -202,6 +154,44 @@ impl Receiver {
     }
 }
 
+impl Side for Receiver {
+    fn receive(
+        &mut self,
+        now: Instant,
+        unix_ms: i64,
+        received: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        take_messages(received, self.frame_bytes_max(), |message| {
+            self.take(now, unix_ms, message, out).map(|()| self.frame_bytes_max())
+        })?;
+        self.acknowledge(now, out);
+        Ok(())
+    }
+
+    fn push(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Broken> {
+        if now.saturating_duration_since(self.heard_at) >= self.replica.options.peer_timeout {
+            return Err(Broken::Silent);
+        }
+        if let State::Taking(taking) = &mut self.state {
+            if self.replica.members.lock().list[taking.peer].connection != taking.connection {
+                return Err(Broken::Replaced);
+            }
+            taking.owes_ack |=
+                now.saturating_duration_since(self.said_at) >= ping_interval(&self.replica.options);
+        }
+        self.acknowledge(now, out);
+        Ok(())
+    }
+
+    fn heard(&mut self, now: Instant) {
+        self.heard_at = now;
+        if let State::Taking(taking) = &self.state {
+            self.replica.members.lock().heard(taking.peer, now);
+        }
+    }
+}
+
 impl Taking {
     fn take(
         &mut self,
@@ -214,19 +204,22 @@ impl Taking {
         match message {
             Message::Group { number, sent_ms, stamp, changes } => {
                 replica.clock.observe(now, stamp);
-                // The first of a life that is joined: all before it is being compared anyway.
-                let is_joined = self.taken.group == 0 && !self.taken.is_synced;
+                // The first of a life that is joined: all before it is being compared, or was.
+                let is_joined = self.taken.group == 0;
                 if number > self.taken.group + 1 && !is_joined {
                     self.miss();
                 }
                 if number > self.taken.group {
-                    replica.apply(now, unix_ms, sent_ms, changes);
+                    let latest = replica.apply(now, unix_ms, sent_ms, changes);
                     self.taken.group = number;
+                    self.taken.up_to = self.taken.up_to.max(latest);
                 }
                 self.owes_ack = true;
             }
+            // Whoever says no more than that has said all.
             Message::Ping { stamp } => {
                 replica.clock.observe(now, stamp);
+                self.taken.up_to = self.taken.up_to.max(stamp);
                 self.owes_ack = true;
             }
             Message::Digests { digests } => {
@@ -253,7 +246,7 @@ impl Taking {
                 if self.comparison.is_none() {
                     return Err(Broken::Protocol);
                 }
-                replica.apply(now, unix_ms, sent_ms, changes);
+                let _ = replica.apply(now, unix_ms, sent_ms, changes);
                 if is_last {
                     self.fetch_next(replica, part, out);
                 }

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use hashbrown::HashSet;
 
-use super::{Broken, OUT_BYTES_MAX, ping_interval};
+use super::{Broken, OUT_BYTES_MAX, Side, ping_interval, take_messages};
 use crate::outlog::Forgotten;
-use crate::wire::{FRAME_BYTES_MAX, GREETING_BYTES_MAX, Message, VERSIONS, next_frame};
+use crate::wire::{FRAME_BYTES_MAX, GREETING_BYTES_MAX, Message, VERSIONS};
 use crate::{Replica, frame};
 
 /// Octets of changes in one frame of a repair.
@@ -34,6 +34,8 @@ enum State {
         /// The peer has the groups after the first, up to the second.
         has: (u64, u64),
         compared_at: Instant,
+        /// It was said that there is no more, for the first time.
+        has_told_all: bool,
     },
 }
 
@@ -48,80 +50,6 @@ impl Sender {
     /// Whether the peer has agreed to be told.
     pub fn is_telling(&self) -> bool {
         matches!(self.state, State::Telling { .. })
-    }
-
-    /// Octets came, which may have to wait until what is to be sent is sent: the peer is there.
-    pub fn heard(&mut self, now: Instant) {
-        self.heard_at = now;
-        if self.is_telling() {
-            self.replica.members.lock().heard(self.peer, now);
-        }
-    }
-
-    /// Takes what was received off the front of a buffer, as far as it is whole.
-    ///
-    /// # Errors
-    /// If the connection is to be closed.
-    pub fn receive(
-        &mut self,
-        now: Instant,
-        unix_ms: i64,
-        received: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Broken> {
-        let mut taken = 0;
-        while let Some((frame, _)) = next_frame(&received[taken..], self.frame_bytes_max())? {
-            self.take(now, unix_ms, Message::read(frame)?, out)?;
-            taken += 4 + frame.len();
-        }
-        received.drain(..taken);
-        Ok(())
-    }
-
-    /// Says what there is to say, as far as there is room in `out`.
-    ///
-    /// # Errors
-    /// If the connection is to be closed.
-    pub fn push(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Broken> {
-        let options = &self.replica.options;
-        if now.saturating_duration_since(self.heard_at) >= options.peer_timeout {
-            return Err(Broken::Silent);
-        }
-        let before = out.len();
-        if let State::Telling { sent, has, compared_at } = &mut self.state {
-            while out.len() < OUT_BYTES_MAX {
-                match self.replica.outlog.after(*sent) {
-                    Ok(None) => break,
-                    Ok(Some(group)) => {
-                        let (number, stamp) = (group.number, self.replica.clock.now(now));
-                        let sent_ms = self.replica.scale(now);
-                        Message::Group { number, sent_ms, stamp, changes: &group.changes }.write(out);
-                        *sent = number;
-                    }
-                    // It was too slow: it has to compare all, and what it missed is not acknowledged by what comes.
-                    Err(Forgotten) => {
-                        *sent = self.replica.outlog.last();
-                        *has = (*sent, *sent);
-                        self.replica.outlog.set_acked(self.peer, Some(*has));
-                        *compared_at = now;
-                        Message::Digests { digests: self.replica.digests() }.write(out);
-                    }
-                }
-            }
-            if now.saturating_duration_since(*compared_at) >= options.digest_interval
-                && out.len() < OUT_BYTES_MAX
-            {
-                *compared_at = now;
-                Message::Digests { digests: self.replica.digests() }.write(out);
-            }
-        }
-        if out.len() == before && now.saturating_duration_since(self.said_at) >= ping_interval(options) {
-            Message::Ping { stamp: self.replica.clock.now(now) }.write(out);
-        }
-        if out.len() > before {
-            self.said_at = now;
-        }
-        Ok(())
     }
 
     fn take(
@@ -184,7 +112,7 @@ impl Sender {
         let sent = resumed.unwrap_or_else(|| outlog.last());
         let has = (if resumed.is_some() { 0 } else { sent }, sent);
         outlog.set_acked(self.peer, Some(has));
-        self.state = State::Telling { sent, has, compared_at: now };
+        self.state = State::Telling { sent, has, compared_at: now, has_told_all: false };
         if resumed.is_none() {
             Message::Digests { digests: self.replica.digests() }.write(out);
         }
@@ -218,6 +146,75 @@ impl Sender {
         match self.state {
             State::Greeted => GREETING_BYTES_MAX,
             State::Telling { .. } => FRAME_BYTES_MAX,
+        }
+    }
+}
+
+impl Side for Sender {
+    fn receive(
+        &mut self,
+        now: Instant,
+        unix_ms: i64,
+        received: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        take_messages(received, self.frame_bytes_max(), |message| {
+            self.take(now, unix_ms, message, out).map(|()| self.frame_bytes_max())
+        })
+    }
+
+    fn push(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Broken> {
+        let options = &self.replica.options;
+        if now.saturating_duration_since(self.heard_at) >= options.peer_timeout {
+            return Err(Broken::Silent);
+        }
+        let before = out.len();
+        if let State::Telling { sent, has, compared_at, has_told_all } = &mut self.state {
+            while out.len() < OUT_BYTES_MAX {
+                match self.replica.outlog.after(*sent) {
+                    Ok(None) => {
+                        // A peer that was away waits to hear it.
+                        if !std::mem::replace(has_told_all, true) {
+                            Message::Ping { stamp: self.replica.clock.now(now) }.write(out);
+                        }
+                        break;
+                    }
+                    Ok(Some(group)) => {
+                        let (number, stamp) = (group.number, self.replica.clock.now(now));
+                        let sent_ms = self.replica.scale(now);
+                        Message::Group { number, sent_ms, stamp, changes: &group.changes }.write(out);
+                        *sent = number;
+                    }
+                    // It was too slow: it has to compare all, and what it missed is not acknowledged by what comes.
+                    Err(Forgotten) => {
+                        *sent = self.replica.outlog.last();
+                        *has = (*sent, *sent);
+                        self.replica.outlog.set_acked(self.peer, Some(*has));
+                        *compared_at = now;
+                        Message::Digests { digests: self.replica.digests() }.write(out);
+                    }
+                }
+            }
+            if now.saturating_duration_since(*compared_at) >= options.digest_interval
+                && out.len() < OUT_BYTES_MAX
+            {
+                *compared_at = now;
+                Message::Digests { digests: self.replica.digests() }.write(out);
+            }
+        }
+        if out.len() == before && now.saturating_duration_since(self.said_at) >= ping_interval(options) {
+            Message::Ping { stamp: self.replica.clock.now(now) }.write(out);
+        }
+        if out.len() > before {
+            self.said_at = now;
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, now: Instant) {
+        self.heard_at = now;
+        if self.is_telling() {
+            self.replica.members.lock().heard(self.peer, now);
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::link::{Broken, OUT_BYTES_MAX, Receiver, Sender};
+use crate::link::{Broken, OUT_BYTES_MAX, Side};
 
 /// Octets read at a time, at least.
 const READ_BYTES: usize = 64 << 10;
@@ -19,64 +19,6 @@ const HELD_BYTES_MAX: usize = 1 << 20;
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
 /// How long a connection that is to be closed may take to send what is left.
 const CLOSE: Duration = Duration::from_secs(1);
-
-/// A side of a link.
-pub(super) trait Side {
-    /// See [`Sender::receive`], [`Receiver::receive`].
-    fn receive(
-        &mut self,
-        now: Instant,
-        unix_ms: i64,
-        received: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Broken>;
-
-    /// See [`Sender::push`], [`Receiver::wake`].
-    fn push(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Broken>;
-
-    /// See [`Sender::heard`], [`Receiver::heard`].
-    fn heard(&mut self, now: Instant);
-}
-
-impl Side for Sender {
-    fn receive(
-        &mut self,
-        now: Instant,
-        unix_ms: i64,
-        received: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Broken> {
-        Self::receive(self, now, unix_ms, received, out)
-    }
-
-    fn push(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Broken> {
-        Self::push(self, now, out)
-    }
-
-    fn heard(&mut self, now: Instant) {
-        Self::heard(self, now);
-    }
-}
-
-impl Side for Receiver {
-    fn receive(
-        &mut self,
-        now: Instant,
-        unix_ms: i64,
-        received: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Broken> {
-        Self::receive(self, now, unix_ms, received, out)
-    }
-
-    fn push(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Broken> {
-        self.wake(now, out)
-    }
-
-    fn heard(&mut self, now: Instant) {
-        Self::heard(self, now);
-    }
-}
 
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +76,8 @@ pub(super) async fn drive<S: Side>(
         let now = Instant::now();
         match happened {
             Happened::Read(Ok(0)) => break End::Closed,
+            // So it was by whoever died, or was cut off, before it could say so.
+            Happened::Read(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break End::Closed,
             Happened::Read(Ok(_)) => side.heard(now),
             Happened::Read(Err(error)) | Happened::Wrote(Err(error)) => break End::Io(error),
             Happened::Wrote(Ok(())) | Happened::Woken(true) => {}
@@ -152,7 +96,7 @@ pub(super) async fn drive<S: Side>(
             received = Vec::new();
         }
     };
-    if !matches!(end, End::Io(_)) {
+    if matches!(end, End::Broken(_) | End::Stopped) {
         // What is left says why, if anything does; who does not take it has lost it.
         let _ = timeout(CLOSE, close(&mut sending, &mut out, &mut writer)).await;
     }

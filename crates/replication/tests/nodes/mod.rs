@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use prometheus::Registry;
-use replication::link::{Broken, Receiver, Sender};
+use replication::link::{Broken, Receiver, Sender, Side};
 use replication::{
     Ack, Assertion, Durable, Kind, Owner, PARTS, Persistence, Record, Replica, ReplicaMetrics,
     ReplicaOptions, Replicated, Succession, part_of,
@@ -326,7 +326,7 @@ impl Cluster {
             let mut out = Vec::new();
             take_due(&mut link.there, now, &mut link.at_receiver);
             link.receiver.receive(to_time.0, to_time.1, &mut link.at_receiver, &mut out)?;
-            link.receiver.wake(now, &mut out)?;
+            link.receiver.push(now, &mut out)?;
             send(&mut link.back, now, out);
         }
         if !from_frozen {

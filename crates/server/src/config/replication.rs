@@ -1,7 +1,7 @@
 //! `[replication]`: the other nodes, and what they are to have.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use replication::{
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
+use crate::repro::{PeerOptions, is_local};
 
 /// Peers of one node: a mesh of more would tell every change too often.
 const PEERS_MAX: usize = 4;
@@ -20,7 +21,7 @@ const PEERS_MAX: usize = 4;
 #[serde(default, deny_unknown_fields)]
 pub struct ReplicationConfig {
     /// Address and port that the other nodes connect to: what changes on a node is told over a connection that it opens, so
-    /// without this one nothing would be heard. Required.
+    /// without this one nothing would be heard. Required, unless the only peer is a repro.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
     /// Whether publications are told to other nodes, and taken from them, as bindings and subscriptions always are; the same
@@ -33,7 +34,8 @@ pub struct ReplicationConfig {
     /// same, and counts in `rollcall_replication_unacked_total`. Default 500.
     pub ack_wait_ms: u32,
     /// A file with a secret that all nodes share, of 32 octets at least: who has it is a node. Nonces and dialog tokens are
-    /// made under it, too, so that those of one node are good on the others. This or `certificate`, `key` and `ca`.
+    /// made under it, too, so that those of one node are good on the others. This or `certificate`, `key` and `ca`, unless the
+    /// only peer is a repro.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
     /// This node's certificate chain in PEM, for the host by which others connect to it, and for client authentication.
@@ -56,7 +58,8 @@ pub struct ReplicationConfig {
     /// Octets, 65,536 to 4,294,967,295, of the latest changes that are kept for a node that was away for a moment; one that
     /// missed more compares all. Default 33,554,432.
     pub log_bytes_max: u32,
-    /// Milliseconds, 60,000 at most, that a node which starts waits for what its peers have before it serves. Default 3,000.
+    /// Milliseconds, 60,000 at most, that a node which starts waits for what its peers have before it serves; so long does a
+    /// start take if one of them is not there. Default 3,000.
     pub start_wait_ms: u32,
     /// One block for each other node, four at most.
     pub peer: Vec<PeerConfig>,
@@ -69,11 +72,25 @@ pub struct PeerConfig {
     /// Its `server.node`.
     pub node: String,
     /// `host:port` of its `replication.listen`, as it is reached from here. A name is looked up at each attempt to connect.
-    /// Where nodes prove themselves by certificates, its one has to be for this host.
-    pub address: String,
-    /// `repro` is known and refused: this version has no RegSync.
+    /// Where nodes prove themselves by certificates, its one has to be for this host. Required, but of a repro: of that it is
+    /// the `RegSyncPort`, and without it nothing is heard of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// `repro`: the peer is a reSIProcate `repro`, which speaks RegSync, version 4, over plain TCP. One peer at most. Absent:
+    /// it is a Rollcall.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compat: Option<Compat>,
+    /// Of a repro: address and port where its `RegSyncPeer` and `RemoteRegSyncPort` lead; without it nothing is told. `address`
+    /// or this, or both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Of a repro: the host, a name or an IP address, whose connections are taken. Default: the one in `address`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Of a repro: whether `address` and `listen` may be other than loopback, private (RFC 1918, RFC 4193) or link-local. Who
+    /// can listen on the way reads all registrations and presence, and who can speak on it takes calls over. Default `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
 }
 
 /// When a change is acknowledged.
@@ -91,7 +108,7 @@ pub enum AckConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compat {
-    /// RegSync, version 4. Not in this version: refused by [`ReplicationConfig::validate`].
+    /// RegSync, version 4.
     Repro,
 }
 
@@ -125,7 +142,8 @@ impl ReplicationConfig {
     /// The first fault, with its key.
     pub fn validate(&self, own: &str) -> Result<(), ConfigError> {
         let expected = |key: &str, message: &str| Err(at(key, message));
-        if self.listen.is_none() {
+        let is_repro_alone = !self.peer.is_empty() && self.peers().is_empty() && self.repro().is_some();
+        if self.listen.is_none() && !is_repro_alone {
             return expected("listen", "expected an address and port that the other nodes connect to");
         }
         for (key, value, bounds, message) in [
@@ -140,6 +158,24 @@ impl ReplicationConfig {
             }
         }
         self.validate_peers(own)?;
+        if is_repro_alone {
+            if self.ack == AckConfig::Peer {
+                return expected("ack", "expected `local`: a repro acknowledges nothing");
+            }
+            if self.listen.is_some() {
+                return expected(
+                    "listen",
+                    "expected none: the only peer is a repro, whose block has its own",
+                );
+            }
+            if self.secret_file.is_none()
+                && self.certificate.is_none()
+                && self.key.is_none()
+                && self.ca.is_none()
+            {
+                return Ok(());
+            }
+        }
         Tls::new(&self.credentials()?).map_err(tls_error).map(drop)
     }
 
@@ -167,13 +203,26 @@ impl ReplicationConfig {
             if !ids.insert(NodeId::of(&peer.node)) {
                 return at("node", "expected another name: this one has the checksum of another node's");
             }
-            if Peer::new(&peer.node, &peer.address).is_none() {
-                return at("address", "expected host:port, an IPv6 address in brackets");
-            }
-            match peer.compat {
-                None => {}
-                Some(Compat::Repro) => {
-                    return at("compat", "this version does not speak RegSync: expected no compat");
+            match (peer.compat, &peer.address) {
+                (_, Some(address)) if Peer::new(&peer.node, address).is_none() => {
+                    return at("address", "expected host:port, an IPv6 address in brackets");
+                }
+                (None, None) => return at("address", "expected host:port of its replication.listen"),
+                (None, Some(_)) => {
+                    let of_repro = [
+                        ("listen", peer.listen.is_some()),
+                        ("from", peer.from.is_some()),
+                        ("insecure", peer.insecure),
+                    ];
+                    if let Some((key, _)) = of_repro.iter().find(|(_, is_given)| *is_given) {
+                        return at(key, "expected none: it is of a peer with compat = \"repro\"");
+                    }
+                }
+                (Some(Compat::Repro), _) => {
+                    if self.peer.iter().take(i).any(|other| other.compat.is_some()) {
+                        return at("compat", "expected one peer with `repro` at most");
+                    }
+                    peer.validate_repro().or_else(|(key, message)| at(key, message))?;
                 }
             }
         }
@@ -212,7 +261,22 @@ impl ReplicationConfig {
 
     /// The other nodes, in the order of the configuration.
     pub(crate) fn peers(&self) -> Vec<Peer> {
-        self.peer.iter().filter_map(|peer| Peer::new(&peer.node, &peer.address)).collect()
+        let native = self.peer.iter().filter(|peer| peer.compat.is_none());
+        native.filter_map(|peer| Peer::new(&peer.node, peer.address.as_deref()?)).collect()
+    }
+
+    /// The repro among the peers.
+    pub(crate) fn repro(&self) -> Option<PeerOptions> {
+        let peer = self.peer.iter().find(|peer| peer.compat == Some(Compat::Repro))?;
+        Some(PeerOptions {
+            node: peer.node.clone(),
+            address: peer.address.as_ref().and_then(|address| Peer::new(&peer.node, address)),
+            listen: peer.listen,
+            from: peer.from.as_ref().map(|from| from.trim_matches(['[', ']']).to_owned()),
+            is_insecure: peer.insecure,
+            has_publications: self.publications,
+            is_alone: self.peers().is_empty(),
+        })
     }
 
     pub(crate) fn options(&self) -> ReplicaOptions {
@@ -231,6 +295,37 @@ impl ReplicationConfig {
 
     pub(crate) fn start_wait(&self) -> Duration {
         Duration::from_millis(self.start_wait_ms.into())
+    }
+}
+
+impl PeerConfig {
+    /// Checks the block of a repro; a fault has the key.
+    fn validate_repro(&self) -> Result<(), (&'static str, &'static str)> {
+        const LOCAL: &str = "expected a loopback, private or link-local address: this wire has neither secrecy nor proof; \
+                             insecure = true allows another";
+        if self.address.is_none() && self.listen.is_none() {
+            return Err(("address", "expected this, or listen, or both"));
+        }
+        if self.listen.is_some() && self.address.is_none() && self.from.is_none() {
+            return Err(("from", "expected the host that the repro connects from"));
+        }
+        if self.from.is_some() && self.listen.is_none() {
+            return Err(("from", "expected none: without listen nobody connects"));
+        }
+        if self.insecure {
+            return Ok(());
+        }
+        // A name is looked up, and judged, when it is used.
+        let host =
+            self.address.as_ref().and_then(|address| Peer::new(&self.node, address)).map(|peer| peer.host);
+        let is_local = |ip: Option<IpAddr>| ip.is_none_or(is_local);
+        if !is_local(host.and_then(|host| host.parse().ok())) {
+            return Err(("address", LOCAL));
+        }
+        if !is_local(self.listen.map(|listen| listen.ip())) {
+            return Err(("listen", LOCAL));
+        }
+        Ok(())
     }
 }
 

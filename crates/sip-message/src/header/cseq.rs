@@ -22,10 +22,8 @@ pub(crate) struct CSeqParts {
 impl CSeqParts {
     pub(crate) fn read(octets: &[u8], span: Span) -> Result<Self, &'static str> {
         let mut cursor = Cursor::new(octets, span.start as usize, span.end as usize);
-        let digits = cursor.rest().iter().take_while(|b| b.is_ascii_digit()).count();
-        let number = cursor.rest().get(..digits).and_then(chars::digits).ok_or("a number")?;
+        let number = cursor.number(u64::from(u32::MAX) + 1).ok_or("a number")?;
         let number = u32::try_from(number).map_err(|_| "a number below 2^32")?;
-        cursor.at += digits;
         if !cursor.peek().is_some_and(chars::is_lws) {
             return Err("a number and a method");
         }

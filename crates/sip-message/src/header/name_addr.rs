@@ -2,7 +2,7 @@
 
 use super::params::{self, Params, Place};
 use crate::chars::{self, Cursor, Span};
-use crate::{ParseError, Uri};
+use crate::{ParseError, Uri, scan};
 
 /// One value of From, To, Contact, Route, Record-Route, Path, …
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ impl NameAddrParts {
         }
         // With a `<` what stands before it is a display name; without, all is a URI, and a `;` begins the header's
         // parameters (§20: "the URI parameters" need brackets).
-        match memchr::memchr(b'<', cursor.rest()) {
+        match scan::find(b'<', cursor.rest()) {
             Some(length) => {
                 let display = chars::trim_end(cursor.rest().get(..length).unwrap_or(&[]));
                 if !display.iter().all(|&b| is_display(b)) {
@@ -76,12 +76,16 @@ fn bracketed(cursor: &mut Cursor<'_>, display: Span) -> Result<NameAddrParts, &'
     if !cursor.eat(b'<') {
         return Err("a URI in angle brackets");
     }
-    let ends = |b: u8| matches!(b, b'>' | b'<' | b'"') || chars::is_lws(b);
+    let is_delimiter = |b: u8| matches!(b, b'<' | b'"') || chars::is_lws(b);
+    // Asked first, of many octets at once: few URIs have `!` or a control character, so the exact question is rare.
+    let may_be_delimiter = |b: u8| (b <= b'"') | (b == b'<');
     let rest = cursor.rest();
-    let length = rest.iter().position(|&b| ends(b)).ok_or("a closing angle bracket")?;
-    if length == 0 || rest.get(length) != Some(&b'>') {
+    let length = scan::find(b'>', rest);
+    let text = rest.get(..length.unwrap_or(rest.len())).unwrap_or(&[]);
+    if length == Some(0) || (scan::any(text, may_be_delimiter) && text.iter().any(|&b| is_delimiter(b))) {
         return Err("a URI without white space in the angle brackets");
     }
+    let length = length.ok_or("a closing angle bracket")?;
     let uri = Span::new(cursor.at, cursor.at + length);
     cursor.at += length + 1;
     params_after(cursor, display, uri)

@@ -68,10 +68,13 @@ const MULTIPLIER: u64 = 0x5b48_46c3_e0f2_d261;
 /// header-name HCOLON, with HCOLON = *( SP / HTAB ) ":" SWS (RFC 3261 §25.1).
 #[inline]
 pub(crate) fn read_name(octets: &[u8], start: usize, end: usize) -> Option<(HeaderName, usize, usize)> {
-    let words = words(octets.get(start..)?);
-    let line = octets.get(start..end)?;
-    let colon = find_colon(words).or_else(|| memchr::memchr(b':', line))?;
-    let written = chars::trim_blanks_end(line.get(..colon)?);
+    let rest = octets.get(start..)?;
+    let words = words(rest);
+    let colon = find_colon(words).or_else(|| memchr::memchr(b':', octets.get(start..end)?))?;
+    if start + colon >= end {
+        return None;
+    }
+    let written = chars::trim_blanks_end(rest.get(..colon)?);
     let name = match written.len() {
         0 => return None,
         length @ 1..=WORDS_BYTES => spelled(words, length),
@@ -83,43 +86,45 @@ pub(crate) fn read_name(octets: &[u8], start: usize, end: usize) -> Option<(Head
 
 #[inline]
 fn words(line: &[u8]) -> Words {
-    if let Some([first, second, third]) = line.first_chunk::<WORDS_BYTES>().map(|octets| octets.as_chunks().0)
-    {
-        return [first, second, third].map(|octets| u64::from_le_bytes(*octets));
-    }
-    // Fewer octets are left in the whole message.
-    let mut words = [0; 3];
-    for (i, octet) in line.iter().enumerate().take(WORDS_BYTES) {
-        if let Some(word) = words.get_mut(i / 8) {
-            *word |= u64::from(*octet) << (i % 8 * 8);
+    match line.first_chunk::<WORDS_BYTES>().map(|octets| octets.as_chunks().0) {
+        Some([first, second, third]) => {
+            [u64::from_le_bytes(*first), u64::from_le_bytes(*second), u64::from_le_bytes(*third)]
         }
+        _ => words_at_end(line),
     }
-    words
+}
+
+/// The words where fewer octets are left in the whole message, filled up with zeros.
+#[cold]
+fn words_at_end(line: &[u8]) -> Words {
+    let word = |at| line.iter().skip(at).take(8).rev().fold(0, |word, &octet| word << 8 | u64::from(octet));
+    [word(0), word(8), word(16)]
 }
 
 #[inline]
-fn find_colon(words: Words) -> Option<usize> {
-    for (word, octets_before) in words.into_iter().zip([0, 8, 16]) {
+fn find_colon([first, second, third]: Words) -> Option<usize> {
+    let in_word = |word: u64| {
         let zero_if_colon = word ^ (ONES * b':' as u64);
         // The high bit of the first octet that is zero, and perhaps of some after it.
         let found = zero_if_colon.wrapping_sub(ONES) & !zero_if_colon & (ONES << 7);
-        if found != 0 {
-            return Some(octets_before + found.trailing_zeros() as usize / 8);
-        }
-    }
-    None
+        (found != 0).then(|| found.trailing_zeros() as usize / 8)
+    };
+    in_word(first).or_else(|| Some(in_word(second)? + 8)).or_else(|| Some(in_word(third)? + 16))
 }
 
 /// The name that the first octets of a line spell.
 #[inline]
-fn spelled(words: Words, length: usize) -> HeaderName {
-    let [first, ..] = words;
-    let first = if length < 8 { first & !(u64::MAX << (length * 8)) } else { first };
-    let candidate = SLOTS.get(slot(first, length)).and_then(|&i| SPELLINGS.get(usize::from(i)));
-    let Some(candidate) = candidate else { return HeaderName::Other };
-    let spelling = candidate.words.into_iter().zip(candidate.mask);
-    let differing =
-        words.into_iter().zip(spelling).fold(0, |bits, (word, (same, mask))| bits | ((word ^ same) & mask));
+fn spelled([first, second, third]: Words, length: usize) -> HeaderName {
+    let kept = if length < 8 { first & !(u64::MAX << (length * 8)) } else { first };
+    let Some(candidate) = SLOTS.get(slot(kept, length)).and_then(|&i| SPELLINGS.get(usize::from(i))) else {
+        return HeaderName::Other;
+    };
+    let [first_same, second_same, third_same] = candidate.words;
+    let [first_mask, second_mask, third_mask] = candidate.mask;
+    let mut differing = (first ^ first_same) & first_mask;
+    if length > 8 {
+        differing |= (second ^ second_same) & second_mask | (third ^ third_same) & third_mask;
+    }
     if differing == 0 && usize::from(candidate.length) == length { candidate.name } else { HeaderName::Other }
 }
 

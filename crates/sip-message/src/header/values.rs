@@ -26,7 +26,7 @@ impl<'a> Iterator for Values<'a> {
         loop {
             while self.rest.is_empty() {
                 let field = self.fields.find(|f| f.name == self.name)?;
-                self.rest = field.value();
+                self.rest = field.value(self.octets);
             }
             let (value, rest) = split_value(self.octets, self.rest);
             self.rest = rest;
@@ -38,6 +38,7 @@ impl<'a> Iterator for Values<'a> {
 }
 
 /// Splits the first value off a list: the value trimmed, and what follows its comma.
+#[inline]
 pub(crate) fn split_value(octets: &[u8], list: Span) -> (Span, Span) {
     let text = list.octets(octets);
     let end = comma(text).unwrap_or(text.len());

@@ -36,42 +36,42 @@ pub(crate) struct ViaParts {
 }
 
 impl ViaParts {
-    /// Reads the value at `span`. With the error come the parts that a response still needs, if sent-by was read.
-    pub(crate) fn read(octets: &[u8], span: Span) -> Result<Self, (&'static str, Option<Self>)> {
+    /// Reads the value at `span` into parts that are empty. After an error there is a host if sent-by was read: with it
+    /// come the parts that a response still needs.
+    pub(crate) fn read(&mut self, octets: &[u8], span: Span) -> Result<(), &'static str> {
         let mut cursor = Cursor::new(octets, span.start as usize, span.end as usize);
-        let none = |what| (what, None);
         cursor.skip_lws();
-        let (protocol, is_sip_2) = sent_protocol(&mut cursor).map_err(none)?;
+        let (protocol, is_sip_2) = sent_protocol(&mut cursor)?;
         if !cursor.peek().is_some_and(chars::is_lws) {
-            return Err(none("white space before sent-by"));
+            return Err("white space before sent-by");
         }
         cursor.skip_lws();
-        let host = split::host(&mut cursor).map_err(none)?;
+        let host = split::host(&mut cursor)?;
         let end = cursor.at;
         cursor.skip_lws();
-        let mut port = None;
         if cursor.eat(b':') {
             cursor.skip_lws();
-            port = Some(split::port(&mut cursor).map_err(none)?);
+            self.port = Some(split::port(&mut cursor)?);
         } else {
             cursor.at = end;
         }
-        let end = Span::new(cursor.end(), cursor.end());
-        let mut parts = Self { protocol, host, port, params: end, ..Self::default() };
-        let params = params::each(&mut cursor, |name, place| {
+        (self.protocol, self.host) = (protocol, host);
+        self.params = Span::new(cursor.end(), cursor.end());
+        self.params = params::each(&mut cursor, |name, place| {
             let known = match name.len() {
-                5 if chars::is_text(name, b"rport") => &mut parts.rport,
-                6 if chars::is_text(name, b"branch") => &mut parts.branch,
-                8 if chars::is_text(name, b"received") => &mut parts.received,
+                5 if chars::is_text(name, b"rport") => &mut self.rport,
+                6 if chars::is_text(name, b"branch") => &mut self.branch,
+                8 if chars::is_text(name, b"received") => &mut self.received,
                 _ => return,
             };
             known.get_or_insert(place);
-        });
-        match params {
-            Ok(params) if is_sip_2 => Ok(Self { params, ..parts }),
-            Ok(params) => Err((PROTOCOL, Some(Self { params, ..parts }))),
-            Err(what) => Err((what, Some(parts))),
-        }
+        })?;
+        if is_sip_2 { Ok(()) } else { Err(PROTOCOL) }
+    }
+
+    /// Whether sent-by was read.
+    pub(crate) const fn has_sent_by(&self) -> bool {
+        !self.host.is_empty()
     }
 
     pub(crate) fn view<'a>(&self, octets: &'a [u8]) -> Via<'a> {
@@ -91,16 +91,28 @@ const PROTOCOL: &str = "SIP/2.0/ and a transport";
 /// `protocol-name SLASH protocol-version SLASH transport`, white space allowed around the slashes: the transport, and
 /// whether the rest is `SIP/2.0`.
 fn sent_protocol(cursor: &mut Cursor<'_>) -> Result<(Span, bool), &'static str> {
-    let name = cursor.take(chars::TOKEN);
-    slash(cursor)?;
-    let version = cursor.take(chars::TOKEN);
-    slash(cursor)?;
+    let is_sip_2 = protocol(cursor)?;
     let transport = cursor.take(chars::TOKEN);
     if transport.is_empty() {
         return Err(PROTOCOL);
     }
-    let is_sip_2 = chars::is_text(cursor.rest_of(name), b"SIP") && cursor.rest_of(version) == b"2.0";
     Ok((transport, is_sip_2))
+}
+
+/// `protocol-name SLASH protocol-version SLASH`: whether it is `SIP/2.0/`.
+fn protocol(cursor: &mut Cursor<'_>) -> Result<bool, &'static str> {
+    // Nearly always it is written so.
+    const PLAIN: &[u8] = b"SIP/2.0/";
+    if cursor.rest().starts_with(PLAIN) {
+        cursor.at += PLAIN.len();
+        cursor.skip_lws();
+        return Ok(true);
+    }
+    let name = cursor.take(chars::TOKEN);
+    slash(cursor)?;
+    let version = cursor.take(chars::TOKEN);
+    slash(cursor)?;
+    Ok(chars::is_text(cursor.rest_of(name), b"SIP") && cursor.rest_of(version) == b"2.0")
 }
 
 fn slash(cursor: &mut Cursor<'_>) -> Result<(), &'static str> {
@@ -118,9 +130,11 @@ impl<'a> Via<'a> {
     /// # Errors
     /// 400 with header `Via`.
     pub fn parse(value: &'a [u8]) -> Result<Self, ParseError> {
-        ViaParts::read(value, Span::new(0, value.len()))
-            .map(|parts| parts.view(value))
-            .map_err(|(what, _)| ParseError::bad_request("Via", what))
+        let mut parts = ViaParts::default();
+        match parts.read(value, Span::new(0, value.len())) {
+            Ok(()) => Ok(parts.view(value)),
+            Err(what) => Err(ParseError::bad_request("Via", what)),
+        }
     }
 
     /// The transport, if we know it.

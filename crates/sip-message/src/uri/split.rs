@@ -2,6 +2,7 @@
 
 use super::Scheme;
 use crate::chars::{self, Cursor, Span, offset};
+use crate::scan;
 
 /// The parts, by offsets into the URI's text. A part that is absent has a span that starts at 0.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,7 +77,7 @@ fn sip(uri: &[u8], scheme: Scheme, start: usize) -> Result<UriParts, &'static st
     let mut cursor = Cursor::new(uri, start, uri.len());
     // "@" must be escaped in every part of a URI but the header fields, and "?" may stand in a user part: so the first
     // "@" ends the user information (§25.1).
-    if let Some(length) = memchr::memchr(b'@', cursor.rest()) {
+    if let Some(length) = scan::find(b'@', cursor.rest()) {
         let at = start + length;
         let mut info = Cursor::new(uri, start, at);
         parts.user = escaped(&mut info, chars::USER)?;
@@ -128,28 +129,31 @@ pub(crate) fn host(cursor: &mut Cursor<'_>) -> Result<Span, &'static str> {
         }
         return Ok(Span::new(start, cursor.at));
     }
-    let mut before = b'.';
-    while let Some(b) = cursor.peek().filter(|&b| chars::is(chars::HOST, b)) {
-        if before == b'.' && matches!(b, b'.' | b'-') {
-            return Err("a host name without empty labels");
+    let rest = cursor.rest();
+    // A label begins where the name does and after every dot.
+    let begins_label = |at: usize| !matches!(rest.get(at), Some(b'.' | b'-'));
+    let mut is_name = begins_label(0);
+    let mut length = 0;
+    for &b in rest {
+        if !chars::is(chars::HOST, b) {
+            break;
         }
-        before = b;
-        cursor.at += 1;
+        length += 1;
+        if b == b'.' {
+            is_name &= begins_label(length);
+        }
     }
-    if cursor.at == start { Err("a host") } else { Ok(Span::new(start, cursor.at)) }
+    cursor.at += length;
+    match length {
+        _ if !is_name => Err("a host name without empty labels"),
+        0 => Err("a host"),
+        _ => Ok(Span::new(start, cursor.at)),
+    }
 }
 
 /// `1*DIGIT`, up to 65535.
 pub(crate) fn port(cursor: &mut Cursor<'_>) -> Result<u16, &'static str> {
-    let mut port = 0u32;
-    let start = cursor.at;
-    while let Some(b @ b'0'..=b'9') = cursor.peek() {
-        port = (port * 10 + u32::from(b - b'0')).min(u32::from(u16::MAX) + 1);
-        cursor.at += 1;
-    }
-    if cursor.at == start {
-        return Err("a port number");
-    }
+    let port = cursor.number(u64::from(u16::MAX) + 1).ok_or("a port number")?;
     u16::try_from(port).map_err(|_| "a port of at most 65535")
 }
 

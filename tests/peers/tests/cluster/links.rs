@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use peers::{Rollcall, UserAgent, binary};
+use peers::{Rollcall, UserAgent, binary, free_port};
 
-use crate::nodes::{BINDINGS, Plan, pair, wait_until_up};
+use crate::nodes::{BINDINGS, Plan, local, pair, wait_until_up};
 use crate::sip::register;
 
 const REFUSED: &str = "rollcall_replication_refused_total{reason=\"handshake\"}";
@@ -50,11 +50,30 @@ fn another_secret_is_another_cluster() -> Result<()> {
     for node in [&mut a, &mut b] {
         node.wait_for("a peer is not connected")?;
         wait_until_up(node, 0)?;
+        node.wait_for("did not prove that it is a node")?;
         assert!(node.metric(REFUSED)? > 0.0);
     }
     let mut agent = UserAgent::udp(a.sip())?;
     register(&mut agent, "alice", 1, "Contact: <sip:alice@192.0.2.1>")?;
     assert_eq!(b.metric(BINDINGS)?, 0.0, "nothing was told");
+    Ok(())
+}
+
+#[test]
+fn an_address_in_use_ends_with_69() -> Result<()> {
+    let plan = Plan::new(&["a", "b"], "")?;
+    let _taken = TcpListener::bind(plan.places[0].link)?;
+    let folder = tempfile::tempdir()?;
+    let listen = format!("[[listen]]\ntransport = \"udp\"\naddress = \"{}\"\n", local(free_port()?));
+    let config = plan.config(0, |to| plan.places[to].link);
+    fs::write(folder.path().join("taken.toml"), listen + &config)?;
+    let output = Command::new(binary()?)
+        .current_dir(folder.path())
+        .args(["run", "--config", "taken.toml", "--override", "admin.address=127.0.0.1:0"])
+        .output()?;
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(69), "{error}");
+    assert!(error.contains(&format!("replication: {}: ", plan.places[0].link)), "{error}");
     Ok(())
 }
 
@@ -93,7 +112,7 @@ fn faults_of_the_configuration_are_named() -> Result<()> {
         (format!("{good}{b}{}", b.replace('2', "3")), "8: replication.peer[1].node", "there already"),
         (format!("{good}{}", b.replace("\"b\"", "\"a\"")), "5: replication.peer[0].node", "another node"),
         (format!("{good}{}", b.replace(":5070", "")), "6: replication.peer[0].address", "host:port"),
-        (format!("{good}{b}compat = \"repro\"\n"), "7: replication.peer[0].compat", "RegSync"),
+        (format!("{good}{b}compat = \"repro\"\n"), "6: replication.peer[0].address", "private"),
         (format!("{good}{b}compat = \"other\"\n"), "7: replication.peer[0].compat", "unknown variant"),
         (
             format!("{good}{}", (0..5).map(|n| b.replace("\"b\"", &format!("\"{n}\""))).collect::<String>()),

@@ -3,11 +3,14 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result};
-use peers::{OPEN, Rollcall, free_port};
+use peers::{OPEN, Rollcall, UserAgent, free_port};
 use tempfile::TempDir;
+
+use crate::sip::register;
 
 pub(crate) const BINDINGS: &str = "rollcall_registrar_bindings{domain=\"example.test\"}";
 pub(crate) const PUBLICATIONS: &str = "rollcall_presence_publications{domain=\"example.test\"}";
@@ -24,6 +27,8 @@ pub(crate) struct Place {
 pub(crate) struct Plan {
     folder: TempDir,
     pub(crate) places: Vec<Place>,
+    /// What is configured besides the node itself.
+    base: &'static str,
     /// Further keys of `[replication]`.
     keys: String,
 }
@@ -34,7 +39,12 @@ impl Plan {
         fs::write(folder.path().join("cluster.key"), "the secret of a cluster that only tests have\n")?;
         let place = |name: &&'static str| Ok(Place { name, link: local(free_port()?) });
         let places = names.iter().map(place).collect::<Result<_>>()?;
-        Ok(Self { folder, places, keys: keys.to_owned() })
+        Ok(Self { folder, places, base: OPEN, keys: keys.to_owned() })
+    }
+
+    /// The same with other domains and users.
+    pub(crate) fn with(self, base: &'static str) -> Self {
+        Self { base, ..self }
     }
 
     pub(crate) fn secret(&self) -> PathBuf {
@@ -45,8 +55,9 @@ impl Plan {
     pub(crate) fn config(&self, at: usize, reached: impl Fn(usize) -> SocketAddr) -> String {
         let Place { name, link } = &self.places[at];
         let mut text = format!(
-            "{OPEN}\n[server]\nnode = \"{name}\"\ndrain_seconds = 0\n[replication]\nlisten = \"{link}\"\n\
-             secret_file = \"{}\"\npeer_timeout_ms = 1000\ndigest_interval_seconds = 1\n{}\n",
+            "{}\n[server]\nnode = \"{name}\"\ndrain_seconds = 0\n[replication]\nlisten = \"{link}\"\n\
+             secret_file = \"{}\"\npeer_timeout_ms = 2000\ndigest_interval_seconds = 1\n{}\n",
+            self.base,
             self.secret().display(),
             self.keys,
         );
@@ -95,9 +106,17 @@ pub(crate) fn wait_until_up(node: &mut Rollcall, peers: usize) -> Result<()> {
     node.wait_for_metric("rollcall_replication_peer_up", peers as f64)
 }
 
-/// Waits until so many others have all that changed on a node.
-pub(crate) fn wait_until_told(node: &mut Rollcall) -> Result<()> {
-    node.wait_for_metric("rollcall_replication_lag_seconds", 0.0)
+/// Returns when all that has happened so far on one node is on another: groups of changes come in order, and a user is in one
+/// group and gone in a later one.
+pub(crate) fn settle(from: &Rollcall, to: &mut Rollcall) -> Result<()> {
+    static USERS: AtomicU32 = AtomicU32::new(0);
+    let user = format!("settled-{}", USERS.fetch_add(1, Ordering::Relaxed));
+    let mut agent = UserAgent::udp(from.sip())?;
+    let before = to.metric(BINDINGS)?;
+    register(&mut agent, &user, 1, "Contact: <sip:settled@192.0.2.9>")?;
+    to.wait_for_metric(BINDINGS, before + 1.0)?;
+    register(&mut agent, &user, 2, "Contact: <sip:settled@192.0.2.9>;expires=0")?;
+    to.wait_for_metric(BINDINGS, before)
 }
 
 /// Removes all that a node has on its disk.

@@ -1,0 +1,354 @@
+//! Agents that watch (RFC 6665 §4.1): they subscribe, refresh and leave, and hold what they are told against what is true.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use super::agent::Role;
+use super::cluster::NAMES;
+use super::document::Document;
+use super::scene::{Made, Scene};
+use crate::message::Message;
+
+/// How long after a SUBSCRIBE a NOTIFY with the same state is its answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// How old what was written may be that a node has not heard of, if nothing is wrong with its links.
+const LAG_MAX: Duration = Duration::from_millis(500);
+
+/// From how many CSeq numbers on a step tells that another node took the subscription over, or this one took it back.
+const TAKEN_OVER: u32 = 1_000;
+
+/// Somebody who watches a publisher.
+pub(crate) struct Watcher {
+    name: String,
+    /// The number of the publisher.
+    pub(crate) of: usize,
+    dialogs: u32,
+    dialog: Option<Dialog>,
+}
+
+/// The dialog that it has (RFC 6665 §4.4.1).
+#[derive(Default)]
+struct Dialog {
+    call_id: String,
+    /// The node's tag, when it is known.
+    remote_tag: Option<String>,
+    local_cseq: u32,
+    /// Of the last NOTIFY that was accepted, with its branch: a copy of it is not another.
+    remote_cseq: u32,
+    branch: String,
+    /// Who sent it, in which of its lives.
+    teller: Option<(usize, u32)>,
+    last: Option<Document>,
+    /// The highest number that was shown of each publication.
+    shown: BTreeMap<u64, u64>,
+    /// Publications that were shown, and then no longer.
+    gone: BTreeSet<u64>,
+    /// When SUBSCRIBEs were sent that a NOTIFY has yet to answer.
+    asks: Vec<Instant>,
+    /// A SUBSCRIBE was acknowledged.
+    is_acknowledged: bool,
+    /// It was asked to end, or nobody knows.
+    may_end: bool,
+    /// Nodes that do not know it.
+    unknown_to: BTreeSet<usize>,
+}
+
+/// What a SUBSCRIBE is to do.
+pub(crate) struct Subscribe {
+    call_id: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Begin,
+    Refresh,
+    End,
+}
+
+impl Watcher {
+    pub(crate) fn new(number: usize, of: usize) -> Self {
+        Self { name: format!("w{number}"), of, dialogs: 0, dialog: None }
+    }
+
+    /// What it was told last, if its subscription was acknowledged and is to go on.
+    pub(crate) fn told(&self) -> Option<Option<&Document>> {
+        let dialog = self.dialog.as_ref().filter(|dialog| dialog.is_acknowledged && !dialog.may_end)?;
+        Some(dialog.last.as_ref())
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The dialog that a response is about, if it is still that one.
+    fn dialog_of(&mut self, act: &Subscribe) -> Option<&mut Dialog> {
+        self.dialog.as_mut().filter(|dialog| dialog.call_id == act.call_id)
+    }
+
+    fn lost(&mut self, scene: &mut Scene<'_>, why: &str) {
+        if let Some(dialog) = self.dialog.take().filter(|dialog| dialog.is_acknowledged && !dialog.may_end) {
+            scene.tally.lost += 1;
+            let (name, call_id) = (&self.name, dialog.call_id);
+            let (teller, cseq) = (dialog.teller, dialog.remote_cseq);
+            scene.tally.complain(format!(
+                "the subscription {call_id} of {name} was lost: {why}; told last by {teller:?} with CSeq {cseq}"
+            ));
+        }
+    }
+}
+
+impl Role for Watcher {
+    type Act = Subscribe;
+
+    fn wanted_node(&self) -> Option<usize> {
+        let unknown_to = &self.dialog.as_ref()?.unknown_to;
+        (0..NAMES.len()).find(|node| !unknown_to.is_empty() && !unknown_to.contains(node))
+    }
+
+    fn next(&mut self, scene: &mut Scene<'_>, node: usize) -> Option<(String, Subscribe)> {
+        let kind = match &self.dialog {
+            Some(dialog) if dialog.remote_tag.is_some() && !dialog.may_end => {
+                match scene.rng.random_range(0..20) {
+                    _ if !dialog.unknown_to.is_empty() => Kind::Refresh,
+                    0 => Kind::End,
+                    1..8 => Kind::Refresh,
+                    _ => return None,
+                }
+            }
+            _ => Kind::Begin,
+        };
+        if kind == Kind::Begin {
+            self.dialogs += 1;
+            let call_id = format!("{}-{}", self.name, self.dialogs);
+            self.dialog = Some(Dialog { call_id, ..Dialog::default() });
+        }
+        let dialog = self.dialog.as_mut()?;
+        dialog.local_cseq += 1;
+        dialog.asks.push(scene.now);
+        dialog.may_end |= kind == Kind::End;
+        let (name, call_id, cseq, of) = (&self.name, dialog.call_id.clone(), dialog.local_cseq, self.of);
+        let (uri, tag) = match &dialog.remote_tag {
+            None => (format!("sip:p{of}@example.test"), String::new()),
+            // As through one name that all nodes have.
+            Some(tag) => (format!("sip:p{of}@{}", scene.nodes.sip[node]), format!(";tag={tag}")),
+        };
+        let expires = if kind == Kind::End { 0 } else { 3_600 };
+        let text = format!(
+            "SUBSCRIBE {uri} SIP/2.0
+             From: <sip:{name}@example.test>;tag=s
+             To: <sip:p{of}@example.test>{tag}
+             Call-ID: {call_id}
+             CSeq: {cseq} SUBSCRIBE
+             Contact: <sip:{name}@{{here}}>
+             Event: presence
+             Expires: {expires}"
+        );
+        Some((text, Subscribe { call_id, kind }))
+    }
+
+    fn answered(&mut self, scene: &mut Scene<'_>, node: usize, act: Subscribe, response: &Message) {
+        let line = response.start_line().to_owned();
+        if line.starts_with("SIP/2.0 200") {
+            scene.tally.acknowledged += 1;
+            if let Some(dialog) = self.dialog_of(&act) {
+                dialog.remote_tag = tag_of(response.header("To"));
+                dialog.is_acknowledged = true;
+                dialog.unknown_to.clear();
+            }
+        } else if line.starts_with("SIP/2.0 481") {
+            // Another node may know of it what this one has not heard yet.
+            scene.tally.unknown += 1;
+            if let Some(dialog) = self.dialog_of(&act) {
+                dialog.unknown_to.insert(node);
+                if dialog.unknown_to.len() == NAMES.len() || dialog.may_end {
+                    self.lost(scene, "no node knows it");
+                }
+            }
+        } else {
+            scene.tally.refused(response);
+            if let Some(dialog) = self.dialog_of(&act).filter(|_| act.kind != Kind::Refresh) {
+                dialog.may_end = true;
+            }
+        }
+    }
+
+    fn given_up(&mut self, _: &mut Scene<'_>, act: &Subscribe) {
+        // One that began or ended may have done so or not; whoever notifies it is told that nobody knows it.
+        if let Some(dialog) = self.dialog_of(act).filter(|_| act.kind != Kind::Refresh) {
+            dialog.may_end = true;
+        }
+    }
+
+    fn answered_late(&mut self, scene: &mut Scene<'_>, act: Subscribe, response: &Message) {
+        if response.start_line().starts_with("SIP/2.0 200") {
+            scene.tally.late += 1;
+            let now = scene.now;
+            if let Some(dialog) = self.dialog_of(&act) {
+                dialog.asks.push(now);
+            }
+        }
+    }
+
+    fn asked(
+        &mut self,
+        scene: &mut Scene<'_>,
+        node: Option<usize>,
+        request: &Message,
+    ) -> (&'static str, bool) {
+        let call_id = request.header("Call-ID");
+        let Some(dialog) = self.dialog.as_mut().filter(|dialog| dialog.call_id == call_id) else {
+            return ("481 Subscription Does Not Exist", false);
+        };
+        let remote_tag = tag_of(request.header("From"));
+        if dialog.remote_tag.is_some() && dialog.remote_tag != remote_tag {
+            return ("481 Subscription Does Not Exist", false);
+        }
+        let cseq = request.header("CSeq").split(' ').next().and_then(|cseq| cseq.parse().ok()).unwrap_or(0);
+        if cseq <= dialog.remote_cseq {
+            if cseq == dialog.remote_cseq && dialog.branch == request.header("Via") {
+                return ("200 OK", false);
+            }
+            // RFC 3261 §12.2.2.
+            scene.tally.fenced += 1;
+            return ("500 Out Of Order", false);
+        }
+        dialog.remote_tag = remote_tag;
+        let last_cseq = std::mem::replace(&mut dialog.remote_cseq, cseq);
+        dialog.branch = request.header("Via").to_owned();
+        let teller = node.map(|node| (node, scene.nodes.lives[node]));
+        let is_over = request.header("Subscription-State").starts_with("terminated");
+        if !is_over || !request.body().is_empty() {
+            let finding =
+                dialog.look(scene, self.of, teller, cseq - last_cseq, Document::read(request.body()));
+            if let Some(finding) = finding {
+                let (name, last) = (&self.name, dialog.teller);
+                scene.tally.complain(format!(
+                    "{name} in {call_id}, CSeq {cseq} after {last_cseq}, by {teller:?} after {last:?}, asked {:?} ago: \
+                     {finding}",
+                    dialog.asks.last().map(Instant::elapsed)
+                ));
+            }
+        }
+        dialog.teller = teller;
+        if is_over {
+            let why = request.header("Subscription-State").to_owned();
+            self.lost(scene, &format!("its NOTIFY says {why}"));
+        }
+        ("200 OK", true)
+    }
+}
+
+impl Dialog {
+    /// Holds a document against what was shown before and what is true. Returns what is wrong with it.
+    fn look(
+        &mut self,
+        scene: &mut Scene<'_>,
+        of: usize,
+        teller: Option<(usize, u32)>,
+        skipped: u32,
+        document: Document,
+    ) -> Option<String> {
+        let (now, made) = (scene.now, &scene.truth.0[of]);
+        self.asks.retain(|asked| now.saturating_duration_since(*asked) < ANSWER_LIMIT);
+        let mut finding = None;
+        if self.last.as_ref() == Some(&document) {
+            // What came and went while a NOTIFY was under way was never shown.
+            let is_unseen = |(tuple, made): (&u64, &Made)| {
+                let is_recent = now.saturating_duration_since(made.changed) < ANSWER_LIMIT;
+                is_recent && !self.shown.contains_key(tuple)
+            };
+            if self.asks.pop().is_some() {
+                // It was asked for.
+            } else if self.teller != teller || skipped >= TAKEN_OVER || made.iter().any(is_unseen) {
+                scene.tally.told_again += 1;
+            } else {
+                scene.tally.duplicated += 1;
+                finding = Some(format!("told the same again: {document:?}"));
+            }
+        }
+        let node = teller.map(|(node, _)| node);
+        // A watcher that is told by another node is shown what that one has heard so far.
+        let has_turned = self.teller.map(|(node, _)| node) != node;
+        let deaf = &scene.nodes.deaf;
+        let excuse = |made: &Made, highest: u64| {
+            let is_recent = now.saturating_duration_since(made.changed) < LAG_MAX;
+            let written_at =
+                made.sent_to.get(&highest).map(|(node, _)| *node).into_iter().chain(made.removed_at);
+            let is_deaf =
+                node.is_some_and(|hearer| written_at.into_iter().any(|at| deaf.contains(&(hearer, at))));
+            is_deaf || (has_turned && is_recent)
+        };
+        let mut verdict = Verdict::True;
+        for (tuple, number) in &document.0 {
+            let Some(made) = made.get(tuple).filter(|made| *number <= made.sent) else {
+                verdict = Verdict::False(format!("{tuple}={number} was never published"));
+                continue;
+            };
+            let highest = self.shown.get(tuple).copied().unwrap_or(0);
+            let came_back = self.gone.contains(tuple) && !made.record.may_be(Some(*number));
+            if *number < highest || came_back {
+                // A request that was carried out late is counted where it is answered.
+                let is_late = made.given_up.contains(number) || made.certain(now).is_none();
+                let what = || {
+                    format!(
+                        "{tuple}={number} after {highest}, gone: {came_back}; {}",
+                        made.describe(highest, now)
+                    )
+                };
+                if !is_late {
+                    verdict.join(excuse(made, highest), what);
+                }
+            }
+        }
+        for (tuple, highest) in &self.shown {
+            let is_shown = document.0.contains_key(tuple) || self.gone.contains(tuple);
+            if let Some(made) = made.get(tuple).filter(|made| !is_shown && !made.may_be_gone(now)) {
+                let what =
+                    || format!("{tuple}={highest} is no longer shown; {}", made.describe(*highest, now));
+                verdict.join(excuse(made, *highest), what);
+            }
+        }
+        match verdict {
+            Verdict::True => {}
+            Verdict::Behind => scene.tally.behind += 1,
+            Verdict::False(what) => {
+                scene.tally.falsely += 1;
+                finding = Some(what);
+            }
+        }
+        self.gone = self.shown.keys().filter(|tuple| !document.0.contains_key(tuple)).copied().collect();
+        for (tuple, number) in &document.0 {
+            let highest = self.shown.entry(*tuple).or_default();
+            *highest = (*highest).max(*number);
+        }
+        self.last = Some(document);
+        finding
+    }
+}
+
+/// What is to be said of a document.
+enum Verdict {
+    True,
+    /// It was shown by a node that could not hear of what is newer, or not yet: the watcher turned to it.
+    Behind,
+    False(String),
+}
+
+impl Verdict {
+    /// A publication is shown in an older state than before.
+    fn join(&mut self, is_excused: bool, what: impl FnOnce() -> String) {
+        match self {
+            _ if !is_excused => *self = Self::False(what()),
+            Self::True => *self = Self::Behind,
+            Self::Behind | Self::False(_) => {}
+        }
+    }
+}
+
+fn tag_of(value: &str) -> Option<String> {
+    value.split(";tag=").nth(1).map(|tag| tag.split(';').next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,12 @@
+//! A server in the place of one half of a pair of repros, over their own wire: with a scripted repro, and with another
+//! server. No repro is needed, and none is started: what it writes stands here as it was observed.
+
+mod clusters;
+mod heard;
+mod keys;
+mod pair;
+mod scripted;
+#[allow(dead_code)] // the requests of all tests of several servers
+#[path = "../cluster/sip.rs"]
+mod sip;
+mod told;

@@ -1,0 +1,279 @@
+//! The NOTIFYs of each subscription as they leave the nodes (RFC 6665 §4.2.2, RFC 3261 §12.2): order, one at a time, none
+//! for nothing, and no state that was not true.
+
+use std::collections::BTreeMap;
+
+use sip_message::{HeaderName, Request};
+
+use crate::clock::Ms;
+use crate::link::Ways;
+use crate::model::{CATCH_UP_MS, Key, LAG_MS, Model};
+use crate::sip::{self, Tuple};
+
+/// RFC 3261 §17.1.2.2: Timer F, after which a NOTIFY is no longer in flight.
+const TIMER_F_MS: Ms = 32_000;
+/// How long what a watcher has may take to be on the disk, after its answer came.
+const TOLD_MS: Ms = 3_000;
+
+/// The subscriptions, by user agent and ordinal.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    pub(crate) list: BTreeMap<(usize, u32), Stream>,
+    pub(crate) notifies: u64,
+    /// NOTIFYs whose CSeq went back, as two nodes that could not talk both sent them.
+    pub(crate) fenced: u64,
+}
+
+/// What was sent to one watcher in one dialog.
+#[derive(Debug, Default)]
+pub(crate) struct Stream {
+    emissions: Vec<Emission>,
+    /// When a SUBSCRIBE was last executed.
+    pub(crate) subscribed_at: Ms,
+    /// NOTIFYs in a row that were not answered by 2xx.
+    failures: u32,
+    /// From tag of its NOTIFYs.
+    pub(crate) tag: Option<String>,
+}
+
+#[derive(Debug)]
+struct Emission {
+    at: Ms,
+    node: usize,
+    life: u64,
+    cseq: u32,
+    branch: String,
+    shown: Option<Vec<Tuple>>,
+    is_last: bool,
+    /// When the answer came to the node that sent it, and its code.
+    answered: Option<(Ms, u16)>,
+    /// Nodes that know that it was answered, a bit each.
+    known_to: u32,
+}
+
+/// Who sends, and when.
+#[derive(Clone, Copy)]
+pub(crate) struct Sender {
+    pub(crate) now: Ms,
+    pub(crate) node: usize,
+    pub(crate) life: u64,
+    /// When this node last crashed, and whether it kept its disk.
+    pub(crate) crashed: Option<(Ms, bool)>,
+}
+
+/// The subscription that a Call-ID names.
+pub(crate) fn subscription_of(call_id: &str) -> Option<(usize, u32)> {
+    let (client, ordinal) = call_id.strip_prefix('w')?.split_once('-')?;
+    Some((client.parse().ok()?, ordinal.parse().ok()?))
+}
+
+impl Streams {
+    /// A NOTIFY leaves a node: a new one, or a copy.
+    pub(crate) fn emitted(
+        &mut self,
+        sender: Sender,
+        aor: usize,
+        request: &Request,
+        model: &mut Model,
+        ways: &Ways,
+    ) -> Result<(), String> {
+        let call_id = request.call_id();
+        let subscription =
+            subscription_of(call_id).ok_or_else(|| format!("a NOTIFY of no dialog: {call_id}"))?;
+        let stream = self.list.entry(subscription).or_default();
+        let branch = request.via().branch();
+        if stream.emissions.iter().rev().any(|e| e.branch == branch) {
+            return Ok(());
+        }
+        self.notifies += 1;
+        let state = request.text(HeaderName::SubscriptionState).unwrap_or_default();
+        let is_last = state.starts_with("terminated");
+        if !(is_last || state.starts_with("active;expires=")) {
+            return Err(format!("{call_id}: Subscription-State is {state:?}"));
+        }
+        if request.text(HeaderName::Event) != Some("presence")
+            || request.header(HeaderName::Contact).is_none()
+        {
+            return Err(format!("{call_id}: a NOTIFY without Event or Contact"));
+        }
+        let tag = request.from().tag().unwrap_or_default();
+        if stream.tag.get_or_insert_with(|| tag.to_owned()) != tag {
+            // A SUBSCRIBE that was executed again by the next life of a node makes another dialog, which the watcher refuses.
+            let (client, ordinal) = subscription;
+            if model.keys.get(&Key::Subscription { client, ordinal }).is_some_and(|h| h.is_doubled) {
+                return Ok(());
+            }
+            return Err(format!("{call_id}: a NOTIFY with another From tag"));
+        }
+        let shown = (!request.body().is_empty()).then(|| sip::tuples(request.body()));
+        let cseq = request.cseq().number;
+        let outcome = stream
+            .check_order(sender, cseq, model, ways)
+            .and_then(|is_fenced| {
+                self.fenced += u64::from(is_fenced);
+                stream.check_need(sender, aor, shown.as_deref(), model)
+            })
+            .and_then(|()| check_truth(sender, aor, shown.as_deref(), model, ways));
+        let (client, ordinal) = subscription;
+        stream.failures = if is_last { 2 } else { stream.failures + 1 };
+        if stream.failures >= 2
+            && let Some(history) = model.keys.get_mut(&Key::Subscription { client, ordinal })
+        {
+            history.has_ended = true;
+        }
+        let Sender { now: at, node, life, .. } = sender;
+        let branch = branch.to_owned();
+        stream.emissions.push(Emission {
+            at,
+            node,
+            life,
+            cseq,
+            branch,
+            shown,
+            is_last,
+            answered: None,
+            known_to: 0,
+        });
+        outcome.map_err(|error| format!("{call_id} CSeq {cseq}: {error}"))
+    }
+
+    /// An answer to a NOTIFY comes to the node that sent it.
+    #[allow(clippy::too_many_arguments)] // which NOTIFY it is, and what came of it
+    pub(crate) fn answered(
+        &mut self,
+        now: Ms,
+        node: usize,
+        life: u64,
+        call_id: &str,
+        cseq: u32,
+        code: u16,
+        model: &mut Model,
+    ) {
+        let Some(subscription) = subscription_of(call_id) else { return };
+        let Some(stream) = self.list.get_mut(&subscription) else { return };
+        let is_it = |e: &&mut Emission| (e.node, e.life, e.cseq) == (node, life, cseq);
+        let Some(emission) = stream.emissions.iter_mut().rev().find(is_it) else { return };
+        if emission.answered.is_none() && now < emission.at + TIMER_F_MS {
+            emission.answered = Some((now, code));
+        }
+        let (client, ordinal) = subscription;
+        if (200..300).contains(&code) {
+            stream.failures = 0;
+        } else if code != 500
+            && let Some(history) = model.keys.get_mut(&Key::Subscription { client, ordinal })
+        {
+            history.has_ended = true;
+        }
+    }
+
+    /// The way from one node to another, on which all went that was said before, is about to be cut.
+    pub(crate) fn parted(&mut self, now: Ms, from: usize, to: usize, healthy_since: Ms) {
+        if healthy_since.saturating_add(CATCH_UP_MS) > now {
+            return;
+        }
+        for emission in self.list.values_mut().filter_map(|stream| stream.emissions.last_mut()) {
+            if emission.node == from && emission.answered.is_some_and(|(at, _)| at + LAG_MS <= now) {
+                emission.known_to |= 1 << to;
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// The numbers of a dialog rise, and one NOTIFY is under way at a time. Returns whether this one goes back, as the nodes
+    /// did not know of each other: the watcher will refuse it.
+    fn check_order(&self, sender: Sender, cseq: u32, model: &Model, ways: &Ways) -> Result<bool, String> {
+        let Some(highest) = self.emissions.iter().max_by_key(|e| e.cseq) else { return Ok(false) };
+        let own = self.emissions.iter().rev().find(|e| (e.node, e.life) == (sender.node, sender.life));
+        if let Some(own) = own {
+            if cseq <= own.cseq {
+                return Err(format!("CSeq goes back, from {}, on one node", own.cseq));
+            }
+            // A gap says that the dialog was another node's in between; the earlier NOTIFY is a matter of the past then.
+            let is_next = cseq == own.cseq + 1;
+            if is_next && own.answered.is_none() && sender.now < own.at + TIMER_F_MS {
+                return Err(format!("sent while {} is not answered", own.cseq));
+            }
+            if own.is_last && self.subscribed_at <= own.at {
+                return Err("sent after the last one".to_owned());
+            }
+        }
+        if cseq > highest.cseq {
+            return Ok(false);
+        }
+        // Its time was over for a node that had not heard of a refresh, while the two could not talk.
+        if highest.is_last && highest.node != sender.node {
+            return Ok(true);
+        }
+        // What only a node knew that lost all is not known to anybody.
+        if model.standing[highest.node].life != highest.life && !model.has_kept_disk(highest.node) {
+            return Ok(true);
+        }
+        let since =
+            if highest.node == sender.node { 0 } else { ways.healthy_since[highest.node][sender.node] };
+        if since.saturating_add(CATCH_UP_MS) <= sender.now && highest.at + LAG_MS <= sender.now {
+            return Err(format!("CSeq goes back, from {} of node {}", highest.cseq, highest.node));
+        }
+        Ok(true)
+    }
+
+    /// Whoever has a state is not told it again, unless it asked.
+    fn check_need(
+        &self,
+        sender: Sender,
+        aor: usize,
+        shown: Option<&[Tuple]>,
+        model: &Model,
+    ) -> Result<(), String> {
+        let (Some(last), Some(shown)) = (self.emissions.last(), shown) else { return Ok(()) };
+        let Some((answered_at, 200..300)) = last.answered else { return Ok(()) };
+        if self.emissions.iter().any(|e| e.cseq > last.cseq) {
+            return Ok(()); // two nodes notify, and have yet to hear of each other
+        }
+        let is_asked = self.subscribed_at >= last.at;
+        let is_changed = model.changed_at.get(&aor).is_some_and(|at| at + model.hold_ms + LAG_MS >= last.at);
+        if last.is_last || is_asked || is_changed || last.shown.as_deref() != Some(shown) {
+            return Ok(());
+        }
+        let must_know = if last.node != sender.node {
+            last.known_to >> sender.node & 1 == 1
+        } else if last.life == sender.life {
+            true
+        } else {
+            // Its disk had it, when the process was killed.
+            sender.crashed.is_some_and(|(at, keeps_disk)| keeps_disk && answered_at + TOLD_MS <= at)
+                && sender.life == last.life + 1
+        };
+        if must_know { Err(format!("what was told by {} is told again", last.cseq)) } else { Ok(()) }
+    }
+}
+
+/// What a node shows is composed of what it must know, and of what it may.
+pub(crate) fn check_truth(
+    sender: Sender,
+    aor: usize,
+    shown: Option<&[Tuple]>,
+    model: &Model,
+    ways: &Ways,
+) -> Result<(), String> {
+    let Some(shown) = shown else { return Ok(()) };
+    let key = |aor| Key::Publication { aor, client: 0, ordinal: 0 };
+    for key in model.keys.range(key(aor)..key(aor + 1)).map(|(key, _)| key) {
+        let Key::Publication { client, ordinal, .. } = *key else { continue };
+        let is_it = |tuple: &&Tuple| (tuple.client, tuple.ordinal) == (client, ordinal);
+        let version = shown.iter().find(is_it).map(|tuple| tuple.version);
+        let allowed = model.allowed(key, sender.node, sender.now, ways);
+        if !allowed.contains(&version) {
+            return Err(format!(
+                "{key:?} is shown as {version:?} by node {}, not as {allowed:?}",
+                sender.node
+            ));
+        }
+    }
+    let is_known =
+        |t: &Tuple| model.keys.contains_key(&Key::Publication { aor, client: t.client, ordinal: t.ordinal });
+    match shown.iter().find(|tuple| !is_known(tuple)) {
+        Some(tuple) => Err(format!("{tuple:?} was never published")),
+        None => Ok(()),
+    }
+}
