@@ -73,6 +73,7 @@ impl Shard {
             if let Some(slot) = slot {
                 self.forget_watcher(scene, slot);
             }
+            self.remove_orphan(scene, tag);
             return Ok(None);
         }
         let mut new = Watcher::read(record, scene.now, scene.unix_ms, scene.lifetime_max())?;
@@ -83,48 +84,60 @@ impl Shard {
         let replica = scene.kept.subscriptions.as_ref().and_then(|kept| kept.replica.as_ref());
         let last = record.place.map(|place| place.version.node);
         new.is_ours = last.is_some() && last == replica.map(|replica| replica.node());
-        let known = slot.and_then(|slot| self.watchers.get_mut(slot).map(|known| (slot, known)));
-        let mut is_claimed = false;
-        if let Some((slot, known)) = known {
-            is_claimed = self.is_resumed && known.is_contested_by(&new);
-            new.is_ours |= is_claimed;
-            let heard = known.dialog.remote_cseq().cmp(&new.dialog.remote_cseq());
-            if is_claimed && heard.is_ge() {
-                // It knows no more of the watcher than this node does.
-                known.dialog.leave_cseq_to(new.cseq_reserved);
-                known.is_contested = true;
-                self.claim(scene, slot);
-                return Ok(None);
-            }
-            new.dialog.leave_cseq_to(known.dialog.local_cseq().max(known.cseq_reserved));
-            new.generation = known.generation.wrapping_add(1);
-            // What the watcher has is a record of its own, which this one changes nothing of.
-            let shown = self.presentities.get(&known.presentity).and_then(|p| p.shown.as_ref());
-            new.digests = match shown.filter(|_| known.is_ours && known.digests.is_none()) {
-                Some(shown) => Some(known.dialog.told().map(|told| shown.digest_of(told)).collect()),
-                None => known.digests.take(),
-            };
-        }
-        let known = slot.and_then(|slot| self.watchers.get_mut(slot).map(|known| (slot, known)));
-        let own = new.is_ours.then(|| new.presentity.clone());
-        let slot = match known {
-            Some((slot, known)) => {
-                let added = new.dialog.len() as i64 - known.dialog.len() as i64;
-                scene.settings.gauges(&new.presentity).subscriptions.add(added);
-                new.armed = known.armed;
-                *known = new;
-                slot
-            }
+        match slot {
+            Some(slot) => Ok(self.replace_watcher(scene, slot, new)),
             None => {
+                let own = new.is_ours.then(|| new.presentity.clone());
                 scene.remember_watcher(&new);
-                self.restore_watcher(new)
+                let slot = self.restore_watcher(new);
+                self.arm_watcher(scene, slot);
+                Ok(own)
             }
+        }
+    }
+
+    /// A watcher is known already, and another node has written it down since. Returns the presentity if this node is to tell
+    /// it what that node may not have told.
+    fn replace_watcher(&mut self, scene: &Scene<'_>, slot: u32, mut new: Watcher) -> Option<Aor> {
+        let known = self.watchers.get_mut(slot)?;
+        let is_claimed = self.is_resumed && known.is_contested_by(&new);
+        if is_claimed && known.dialog.remote_cseq() >= new.dialog.remote_cseq() {
+            // It knows no more of the watcher than this node does.
+            known.dialog.leave_cseq_to(new.cseq_reserved);
+            known.is_contested = true;
+            self.claim(scene, slot);
+            return None;
+        }
+        new.is_ours |= is_claimed;
+        new.dialog.leave_cseq_to(known.dialog.local_cseq().max(known.cseq_reserved));
+        new.generation = known.generation.wrapping_add(1);
+        new.armed = known.armed;
+        // What the watcher has is a record of its own, which this one changes nothing of.
+        let shown = self.presentities.get(&known.presentity).and_then(|p| p.shown.as_ref());
+        new.digests = match shown.filter(|_| known.is_ours && known.digests.is_none()) {
+            Some(shown) => Some(known.dialog.told().map(|told| shown.digest_of(told)).collect()),
+            None => known.digests.take(),
         };
+        let added = new.dialog.len() as i64 - known.dialog.len() as i64;
+        scene.settings.gauges(&new.presentity).subscriptions.add(added);
+        let own = new.is_ours.then(|| new.presentity.clone());
+        *known = new;
         self.arm_watcher(scene, slot);
         if is_claimed {
             self.claim(scene, slot);
         }
-        Ok(own)
+        own
+    }
+
+    /// What a watcher that is gone had may have been written down later than its end, by a node that notified it too: without
+    /// a watcher nobody could say it again, and nodes would ask for it for ever.
+    fn remove_orphan(&mut self, scene: &Scene<'_>, tag: LocalTag) {
+        let Some(kept) = &scene.kept.subscriptions else { return };
+        let part = self.index as usize;
+        let told = kept.replica.as_ref().and_then(|r| r.known(part, persist::TOLD, &tag.to_bytes()));
+        if told.is_some_and(|told| !told.is_removed) {
+            drop(kept.append(scene.now, scene.unix_ms, part, |change| persist::remove_told(change, tag)));
+        }
     }
 
     /// From now on this node notifies, which the others hear of, and CSeq goes on beyond what was reserved.
@@ -194,17 +207,15 @@ impl Shard {
         let Some(replica) = scene.kept.subscriptions.as_ref().and_then(|kept| kept.replica.as_ref()) else {
             return;
         };
-        let mut aors: Vec<Aor> = Vec::new();
-        for (tag, slot) in self.tags.clone() {
-            let Some(watcher) = self.watchers.get_mut(slot).filter(|watcher| !watcher.is_ours) else {
-                continue;
-            };
-            let owner = replica.owner(self.index as usize, persist::SUBSCRIPTION, &tag.to_bytes());
-            if owner.is_some_and(|owner| succession.is_heir(owner, tag.number())) {
-                aors.push(watcher.presentity.clone());
-                self.claim(scene, slot);
-            }
-        }
+        let is_to_fall_here = |watcher: &Watcher| {
+            let tag = watcher.tag;
+            let owner = replica.owner(tag.shard() as usize, persist::SUBSCRIPTION, &tag.to_bytes());
+            !watcher.is_ours && owner.is_some_and(|owner| succession.is_heir(owner, tag.number()))
+        };
+        let falling = self.watchers.iter().filter(|(_, watcher)| is_to_fall_here(watcher));
+        let (slots, mut aors): (Vec<u32>, Vec<Aor>) =
+            falling.map(|(slot, w)| (slot, w.presentity.clone())).unzip();
+        slots.into_iter().for_each(|slot| self.claim(scene, slot));
         aors.sort_unstable();
         aors.dedup();
         // Before all is back it is not known what watchers have: they are told when it is.

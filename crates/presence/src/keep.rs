@@ -83,7 +83,7 @@ impl Shard {
     /// All that was kept is back: watchers are told what they do not have, and timers run.
     pub(crate) fn resume(&mut self, scene: &Scene<'_>, told: &mut Told, out: &mut Vec<Outgoing>) {
         self.is_resumed = true;
-        let slots: Vec<u32> = self.tags.values().copied().collect();
+        let slots: Vec<u32> = self.watchers.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             if let Some(watcher) = self.watchers.get_mut(slot)
                 && let Some(digests) = told.take(watcher.tag)
@@ -92,7 +92,7 @@ impl Shard {
             }
             self.arm_watcher(scene, slot);
         }
-        let aors: Vec<Aor> = self.presentities.keys().cloned().collect();
+        let aors = self.aors();
         for aor in aors {
             self.act_for_watchers(scene, &aor, out);
             self.arm_publications(&aor);
@@ -126,11 +126,12 @@ impl Shard {
     pub(crate) fn assert(&self, scene: &Scene<'_>, into: &Assertion<'_>) {
         let (part, now, unix_ms) = (self.index as usize, scene.now, scene.unix_ms);
         if scene.kept.publications.is_some() {
-            for (aor, presentity) in self.presentities.iter().filter(|(_, p)| !p.publications().is_empty()) {
+            for aor in self.aors() {
+                let Some(presentity) = self.presentities.get(&aor) else { continue };
                 into.append(part, |change| {
                     for p in presentity.publications().iter().filter(|p| now < p.expires_at) {
                         let until = unix_ms_of(p.expires_at, now, unix_ms);
-                        persist::put_publication(change, aor, p.id, &p.value(), p.document.bytes(), until);
+                        persist::put_publication(change, &aor, p.id, &p.value(), p.document.bytes(), until);
                     }
                 });
             }

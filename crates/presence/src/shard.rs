@@ -351,7 +351,7 @@ impl Shard {
     /// and subscriptions end as `deactivated`: the watcher subscribes again at once (RFC 6665 §4.1.3), and the proxy that
     /// now stands in the notifier's place takes it on (§4.4.2).
     pub(crate) fn reconfigure(&mut self, scene: &Scene<'_>, out: &mut Vec<Outgoing>) {
-        let aors: Vec<Aor> = self.presentities.keys().cloned().collect();
+        let aors = self.aors();
         for aor in aors {
             let Some(presentity) = self.presentities.get_mut(&aor) else { continue };
             if scene.settings.of_aor(&aor).is_some() {
@@ -509,6 +509,13 @@ impl Shard {
         if self.presentities.get(aor).is_some_and(Presentity::is_idle) {
             self.presentities.remove(aor);
         }
+    }
+
+    /// All presentities, in an order that is the same in every run.
+    pub(crate) fn aors(&self) -> Vec<Aor> {
+        let mut aors: Vec<Aor> = self.presentities.keys().cloned().collect();
+        aors.sort_unstable();
+        aors
     }
 
     /// The watchers of a presentity that this node notifies.

@@ -286,7 +286,10 @@ impl Owner for Store {
         // The latest time that the shard was told of; one that was never told of any is empty.
         let Some(now) = shard.now else { return };
         let unix_ms = (persistence.unix_ms)();
-        for (aor, entry) in &shard.aors {
+        #[allow(clippy::disallowed_methods)] // they are sorted: the order is the same in every run
+        let mut entries: Vec<(&Aor, &Entry)> = shard.aors.iter().collect();
+        entries.sort_unstable_by_key(|(aor, _)| *aor);
+        for (aor, entry) in entries {
             into.append(part, |out| {
                 for binding in entry.bindings.iter() {
                     persist::put(out, aor, binding, now, unix_ms);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::{alice, register, udp};
 use prometheus::Registry;
-use registrar::{Config, Error, Metrics, Outcome, Register, Store};
+use registrar::{Bindings, Config, Error, Metrics, Outcome, Register, Store};
 use replication::{Directory, Files, Journal, Options, Persistence, SegmentFile, Unkept};
 
 /// The directory of a disk without room.
@@ -143,4 +143,22 @@ fn a_full_disk_refuses_what_begins_and_takes_what_ends() {
     assert_eq!(world.register(3, "Contact: <sip:a@h1>;expires=0"), Ok(Outcome::Removed));
     assert_eq!(world.contacts(), ["sip:a@h2 600"]);
     world.journal.close();
+}
+
+// RFC 3261 §10.2.2: who leaves has left, also at a node that had not heard of the binding yet.
+#[test]
+fn what_is_removed_where_it_is_not_known_is_told_to_the_others() {
+    let (mut bindings, now) = (Bindings::default(), Instant::now());
+    let mut decide = |cseq, headers| {
+        let request = register("1@host", cseq, headers);
+        let config = Config::default();
+        let register = Register::read(&request, &udp(), &alice(), &config).unwrap();
+        let change = bindings.decide(now, &register, &config).unwrap();
+        let absent: Vec<String> = change.absent.iter().map(|binding| binding.uri.to_string()).collect();
+        bindings.apply(change);
+        absent
+    };
+    assert_eq!(decide(1, "Contact: <sip:a@h1>"), [""; 0]);
+    assert_eq!(decide(2, "Contact: <sip:a@h1>;expires=0, <sip:a@h2>;expires=0"), ["sip:a@h2"]);
+    assert_eq!(decide(3, "Contact: <sip:a@h1>;expires=0"), ["sip:a@h1"]);
 }

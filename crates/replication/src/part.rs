@@ -39,7 +39,7 @@ pub(crate) const BUCKETS: usize = 64;
 
 /// How long a tombstone stays beyond the time at which what it removed would have expired anyway: longer than a change may
 /// be on its way, and than clocks differ.
-const TOMBSTONE_MARGIN: Duration = Duration::from_secs(120);
+pub(crate) const TOMBSTONE_MARGIN: Duration = Duration::from_secs(120);
 /// How long the version of something that expired is remembered.
 const EXPIRED_MARGIN: Duration = Duration::from_secs(10);
 
@@ -217,7 +217,7 @@ pub(crate) fn scale(began: Instant, at: Instant) -> u64 {
     milliseconds(at.saturating_duration_since(began))
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -11,7 +11,7 @@ use crate::assertion::Assertion;
 use crate::foreign::Foreign;
 use crate::members::{Members, Succession};
 use crate::outlog::{Outlog, PeerAck};
-use crate::part::{BUCKETS, KeyHash, Listed, Mark, Part, Tombstone, scale};
+use crate::part::{BUCKETS, KeyHash, Listed, Mark, Part, TOMBSTONE_MARGIN, Tombstone, milliseconds, scale};
 use crate::pause::Pause;
 use crate::record::{self, Place, Record};
 use crate::wire::PARTS;
@@ -311,7 +311,12 @@ impl Replica {
     ) -> bool {
         let part = u8::try_from(part % PARTS).unwrap_or(0);
         record.place = Some(Place { part, version });
-        let Some(expires_ms) = state.mark(&self.mark(now, unix_ms, record, version)) else { return false };
+        let mut mark = self.mark(now, unix_ms, record, version);
+        if record.is_removed && state.version(record.kind, record.key).is_none() {
+            // Another node may have it, and may be away: that is the least that it is remembered for.
+            mark.expires_ms = mark.expires_ms.saturating_add(milliseconds(TOMBSTONE_MARGIN));
+        }
+        let Some(expires_ms) = state.mark(&mark) else { return false };
         record.expires_unix_ms = self.unix_ms_of(now, unix_ms, expires_ms);
         true
     }

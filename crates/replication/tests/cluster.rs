@@ -116,6 +116,19 @@ fn both_sides_of_a_split_agree_when_it_heals() {
     assert_eq!((cluster.state(0), cluster.state(1)), (expected.to_vec(), expected.to_vec()));
 }
 
+// A client that registered at one node leaves at another that has not heard of it, and the first does not come back soon.
+#[test]
+fn what_was_removed_where_it_was_not_known_is_removed() {
+    let mut cluster = Cluster::new(&["a", "b"], Setting::default());
+    cluster.put(0, "alice", "1", seconds(600));
+    cluster.run(seconds(1));
+    cluster.remove(1, "alice");
+    cluster.run(seconds(20));
+    cluster.connect_all();
+    cluster.run(seconds(2));
+    assert_eq!((cluster.state(0), cluster.state(1)), (vec![], vec![]));
+}
+
 // The wall clock of one node is an hour ahead: what came later counts, whoever stamped it, once the two have met.
 #[test]
 fn clocks_that_differ_do_not_decide() {

@@ -28,9 +28,8 @@ use super::scribe::{PAUSE, Scribe};
 
 /// How long a removal is remembered of something that was not here: another node may have it, and be away.
 const REMOVAL_MEMORY_MS: i64 = 3_600_000;
-/// Ages and lifetimes are cut to whole seconds on their way there and back, so what comes back of one change may look a
-/// second newer or older.
-const ECHO_SECONDS: u64 = 1;
+/// How far the ends of two copies of one thing may be apart: they are cut to whole seconds on their way there and back.
+const SAME_END_SECONDS: u64 = 2;
 
 /// Why something that the peer says is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -139,8 +138,9 @@ impl Importer {
         let aor = Aor::parse(&info.document_key).filter(|_| is_pair)?;
         let (tag, former) = (EntityTag::parse(&info.etag)?, EntityTag::parse(&end.etag)?);
         let is_new = self.held_publication(now, unix_ms, &aor, tag, back).is_none();
-        let is_here =
-            self.held_publication(now, unix_ms, &aor, former, back).is_some_and(|held| held.live.is_some());
+        let held = self.held_publication(now, unix_ms, &aor, former, back);
+        // One that has another tag here by now goes on under that.
+        let is_here = held.and_then(|held| held.live).is_some_and(|live| live.tag == former);
         (is_new && is_here).then_some(former)
     }
 
@@ -404,17 +404,17 @@ impl Importer {
         if self.owners.is_of_peer(version) { Origin::Peer } else { Origin::Here }
     }
 
-    /// As [`decide`] says; but what comes back of a change that was told, or comes again in another dump, is no news
-    /// because its age was rounded otherwise.
+    /// As [`decide`] says; but what says the same and ends when what is held ends is that, however old it claims to be: a
+    /// refresh would end later. So what comes back of a change that was told, or comes again in another dump, does not make
+    /// it newer, second by second, than what happens next.
     fn decide(&self, held: Option<&Held<'_>>, offered: &Offered<'_>, now: Stamp) -> Decision {
-        let is_echo = held.is_some_and(|held| {
-            let is_same_end = match (held.expires, offered.expires) {
-                (None, None) => true,
-                (Some(a), Some(b)) => a.distance_seconds(b) <= ECHO_SECONDS + 1,
-                (None, Some(_)) | (Some(_), None) => false,
-            };
-            let is_same_text = offered.contents.is_none_or(|contents| held.contents == Some(contents));
-            is_same_end && is_same_text && held.stamp.distance_seconds(offered.stamp) <= ECHO_SECONDS
+        let is_echo = held.is_some_and(|held| match (held.expires, offered.expires) {
+            (None, None) => true,
+            (Some(a), Some(b)) => {
+                let is_same_text = offered.contents.is_none_or(|contents| held.contents == Some(contents));
+                is_same_text && a.distance_seconds(b) <= SAME_END_SECONDS
+            }
+            (None, Some(_)) | (Some(_), None) => false,
         });
         if is_echo { Decision::Keep(Kept::Same) } else { decide(held, offered, now) }
     }

@@ -194,7 +194,8 @@ impl Stream {
             if is_next && own.answered.is_none() && sender.now < own.at + TIMER_F_MS {
                 return Err(format!("sent while {} is not answered", own.cseq));
             }
-            if own.is_last && self.subscribed_at <= own.at {
+            let is_latest = self.emissions.last().is_some_and(|last| last.branch == own.branch);
+            if own.is_last && is_latest && self.subscribed_at <= own.at {
                 return Err("sent after the last one".to_owned());
             }
         }
