@@ -37,12 +37,12 @@ struct State {
 }
 
 impl Cable {
-    /// Carries from `here`, a port of 127.0.0.1, to `there`.
+    /// Carries from a port of 127.0.0.1 to `there`.
     ///
     /// # Errors
-    /// The port cannot be had.
-    pub fn new(here: u16, there: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, here))?;
+    /// No port can be had.
+    pub fn new(there: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let here = listener.local_addr()?;
         let wires = Arc::<Wires>::default();
         let carrying = Arc::clone(&wires);

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::ports::probe_or_start;
+
 /// Lines of a log that are worth printing when a test fails.
 const LOG_LINES_MAX: usize = 400;
 
@@ -31,7 +33,11 @@ impl Process {
     /// It cannot be run.
     pub fn start(name: &str, command: &mut Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| {
+        let started = {
+            let _no_port_is_looked_at = probe_or_start();
+            command.spawn()
+        };
+        let mut child = started.with_context(|| {
             format!("{name} cannot be run: is it installed? `cargo xtask test` sees to that")
         })?;
         let (sender, lines) = channel();

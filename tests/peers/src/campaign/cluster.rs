@@ -40,7 +40,7 @@ impl Cluster {
         let links = NAMES.iter().map(|_| Ok(local(free_port()?))).collect::<Result<Vec<_>>>()?;
         let mut cables = Vec::new();
         for (from, to) in pairs() {
-            cables.push((from, to, Cable::new(free_port()?, links[to])?));
+            cables.push((from, to, Cable::new(links[to])?));
         }
         let configs: Vec<String> = (0..NAMES.len())
             .map(|at| {

@@ -1,7 +1,7 @@
 //! Nodes that are killed, that lose their disk, and that lose each other.
 
 use anyhow::{Context, Result, bail};
-use peers::{Cable, Rollcall, Signal, UserAgent, free_port};
+use peers::{Cable, Rollcall, Signal, UserAgent};
 
 use crate::nodes::{
     BINDINGS, NOTIFIED, PUBLICATIONS, Plan, SUBSCRIPTIONS, lose_disk, pair, settle, wait_until_up,
@@ -51,8 +51,8 @@ fn a_survivor_notifies_the_watchers_of_the_dead() -> Result<()> {
 #[test]
 fn an_old_owner_is_below_the_new_one() -> Result<()> {
     let plan = Plan::new(&["a", "b"], "start_wait_ms = 100")?;
-    let to_a = Cable::new(free_port()?, plan.places[0].link)?;
-    let to_b = Cable::new(free_port()?, plan.places[1].link)?;
+    let to_a = Cable::new(plan.places[0].link)?;
+    let to_b = Cable::new(plan.places[1].link)?;
     let mut nodes = plan.start_via(|_, to| if to == 0 { to_a.address() } else { to_b.address() })?;
     let (mut b, mut a) = (nodes.pop().context("b")?, nodes.pop().context("a")?);
     let (mut alice, mut bob) = (UserAgent::udp(b.sip())?, UserAgent::udp(a.sip())?);
@@ -162,8 +162,8 @@ fn a_node_that_lost_its_disk_has_all_again() -> Result<()> {
 #[test]
 fn what_was_removed_during_a_cut_stays_removed() -> Result<()> {
     let plan = Plan::new(&["a", "b"], "")?;
-    let to_a = Cable::new(free_port()?, plan.places[0].link)?;
-    let to_b = Cable::new(free_port()?, plan.places[1].link)?;
+    let to_a = Cable::new(plan.places[0].link)?;
+    let to_b = Cable::new(plan.places[1].link)?;
     let mut nodes = plan.start_via(|_, to| if to == 0 { to_a.address() } else { to_b.address() })?;
     let (mut b, mut a) = (nodes.pop().context("b")?, nodes.pop().context("a")?);
     let mut agent = UserAgent::udp(a.sip())?;

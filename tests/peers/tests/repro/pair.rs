@@ -26,7 +26,7 @@ fn pair() -> Result<Pair> {
 fn pair_with(tables: &str) -> Result<Pair> {
     let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let (to_a, to_b) = (local(free_port()?), local(free_port()?));
-    let cables = [Cable::new(free_port()?, to_a)?, Cable::new(free_port()?, to_b)?];
+    let cables = [Cable::new(to_a)?, Cable::new(to_b)?];
     let mut a = Rollcall::start(&(config("a", "", "b", to_a, cables[1].address()) + tables))?;
     let mut b = Rollcall::start(&(config("b", "", "a", to_b, cables[0].address()) + tables))?;
     for node in [&mut a, &mut b] {
