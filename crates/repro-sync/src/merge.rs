@@ -7,9 +7,10 @@
 //! - A tombstone is held like anything else. A stale copy does not pass it (§7, 21). It is stamped with the time of the removal,
 //!   not with that of its arrival, so that both sides stamp it alike.
 //! - At equal stamps repro keeps its own on either side, and the two stay apart (§6.8; §7, 25). Here, if what is held came
-//!   from the peer, what comes now is its later word, as a connection keeps the order. Else the two are ranked by what they
-//!   say, which comes out the same on both sides: a removal first (a phone that is there says so again at its next refresh;
-//!   nobody says again that it is gone), then the greater contents, then the later end.
+//!   from the peer, what comes now is its later word, as a connection keeps the order; also if its stamp is a second older,
+//!   by rounding. Else the two are ranked by what they say, which comes out the same on both sides: a removal first (a phone
+//!   that is there says so again at its next refresh; nobody says again that it is gone), then the greater contents, then
+//!   the later end.
 //! - A stamp of ours that is later than our clock counts as now: a clock that was set back freezes nothing.
 
 use crate::{ContactInfo, PubInfo, Stamp};
@@ -105,6 +106,10 @@ const PEER_TIMER_SECONDS: u64 = 2;
 /// How far the ends of two copies of one thing may be apart, for the same reason.
 const SAME_END_SECONDS: u64 = 1;
 
+/// By how much two stamps that the peer made in one second may differ here: an age is cut to whole seconds by one clock, and
+/// counted from another.
+const ROUNDING_SECONDS: u64 = 1;
+
 impl<'a> Offered<'a> {
     /// A contact that came now. Without an age it is new (§6.4).
     pub fn contact(contact: &'a ContactInfo, now: Stamp) -> Self {
@@ -128,8 +133,12 @@ pub fn decide(held: Option<&Held<'_>>, offered: &Offered<'_>, now: Stamp) -> Dec
 
     let Some(held) = held else { return first(offered) };
     // The peer's stamp cannot be later than now, as it is made of an age.
-    match offered.stamp.cmp(&held.stamp.min(now)) {
-        Less => Decision::Keep(Kept::Newer),
+    let held_stamp = held.stamp.min(now);
+    match offered.stamp.cmp(&held_stamp) {
+        Less if held.origin == Origin::Here => Decision::Keep(Kept::Newer),
+        Less if offered.stamp.distance_seconds(held_stamp) > ROUNDING_SECONDS => Decision::Keep(Kept::Newer),
+        Less if is_same(held, offered) => Decision::Keep(Kept::Same),
+        Less => take(held, offered),
         Greater if is_peer_timer(held, offered, now) => {
             Decision::Keep(Kept::PeerTimer { announce_at: offered.stamp.plus(1) })
         }

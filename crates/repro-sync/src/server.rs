@@ -181,6 +181,11 @@ impl ServerSession {
         matches!(self.state, State::Dumping { .. } | State::Live)
     }
 
+    /// Whether the reader has had a dump, and is told what changes.
+    pub const fn is_live(&self) -> bool {
+        matches!(self.state, State::Live)
+    }
+
     fn send(&mut self, event: &Event) -> Result<(), Closed> {
         if !event.is_worth_sending() {
             return Ok(());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use presence::EntityTag;
-use replication::{Kind, NodeId, Record};
+use replication::{Kind, NodeId, Record, Version};
 use sip_message::Aor;
 use tokio::sync::Notify;
 
@@ -26,10 +26,19 @@ pub(super) enum Subject {
 pub(super) enum Job {
     /// Tells what there is to be told of it now.
     Tell(Subject),
-    /// Makes it a change of now, which is told then: the peer took another one for the later.
-    Touch(Subject, Vec<u8>),
+    /// Makes it a change of now, which is told then.
+    Touch(Touch),
     /// There was too much: all readers are cut.
     Cut,
+}
+
+/// A record of which the peer has another, and would not take ours: it is no newer for it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Touch {
+    pub(super) subject: Subject,
+    pub(super) key: Vec<u8>,
+    /// What is changed meanwhile needs no more.
+    pub(super) version: Version,
 }
 
 /// Filled by the observer of the replica, by whoever has to say something again, and emptied by one task.
@@ -45,7 +54,7 @@ struct State {
     readers: usize,
     changed: BTreeSet<Subject>,
     later: Timed<Subject>,
-    touches: Timed<(Subject, Vec<u8>)>,
+    touches: Timed<Touch>,
     is_too_much: bool,
     /// Since when there is something that the peer does not know.
     untold_since: Option<Instant>,
@@ -91,14 +100,20 @@ impl Agenda {
         self.changed.notify_one();
     }
 
-    /// The record with that key is to be a change of then. With too many waiting it is left: the next refresh says it.
-    pub(super) fn touch(&self, at: Instant, subject: Subject, key: Vec<u8>) {
+    /// The record is to be a change of then, or of when there is a reader. With too many waiting it is left: the next
+    /// refresh says it.
+    pub(super) fn touch(&self, at: Instant, touch: Touch) {
         let mut state = self.state.lock();
         if state.touches.at.len() < SUBJECTS_MAX {
-            state.touches.insert(at, (subject, key));
+            state.touches.insert(at, touch);
         }
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// The peer is not heard any more: what it has may be newer by now. If it is not, its next dump says so again.
+    pub(super) fn unheard(&self) {
+        self.state.lock().touches = Timed::default();
     }
 
     /// A reader is told from now on.
@@ -127,8 +142,10 @@ impl Agenda {
         if std::mem::take(&mut state.is_too_much) {
             return Some(Job::Cut);
         }
-        if let Some((subject, key)) = state.touches.pop(now) {
-            return Some(Job::Touch(subject, key));
+        if state.readers > 0
+            && let Some(touch) = state.touches.pop(now)
+        {
+            return Some(Job::Touch(touch));
         }
         if let Some(subject) = state.changed.pop_first() {
             state.later.remove(&subject);
@@ -144,7 +161,8 @@ impl Agenda {
     /// When the next thing is due that waits for its time.
     pub(super) fn due(&self) -> Option<Instant> {
         let state = self.state.lock();
-        [state.later.first(), state.touches.first()].into_iter().flatten().min()
+        let touch = state.touches.first().filter(|_| state.readers > 0);
+        [state.later.first(), touch].into_iter().flatten().min()
     }
 
     /// How long the oldest change has waited that the peer does not know.
@@ -216,12 +234,17 @@ fn subject_of(kind: Kind, key: &[u8]) -> Option<Subject> {
 
 #[cfg(test)]
 mod tests {
-    use replication::{Place, Stamp, Version};
+    use replication::{Place, Stamp};
 
     use super::*;
 
     fn contacts(user: &str) -> Subject {
         Subject::Contacts(Aor::parse(&format!("{user}@example.test")).expect("an AOR"))
+    }
+
+    fn touch(user: &str) -> Touch {
+        let version = Version { stamp: Stamp(1), node: NodeId(1) };
+        Touch { subject: contacts(user), key: vec![1], version }
     }
 
     fn binding(key: &'static [u8], node: NodeId) -> Record<'static> {
@@ -259,12 +282,25 @@ mod tests {
         let later = now + Duration::from_secs(1);
         agenda.reader_came();
         agenda.tell_later(later, contacts("a"));
-        agenda.touch(later, contacts("b"), vec![1]);
+        agenda.touch(later, touch("b"));
         assert_eq!((agenda.next(now), agenda.due()), (None, Some(later)));
         agenda.tell(now, contacts("a"));
         assert_eq!(agenda.next(now), Some(Job::Tell(contacts("a"))));
-        assert_eq!(agenda.next(later), Some(Job::Touch(contacts("b"), vec![1])));
+        assert_eq!(agenda.next(later), Some(Job::Touch(touch("b"))));
         assert_eq!((agenda.next(later), agenda.due()), (None, None));
+    }
+
+    /// A peer that was cut off may have changed it since: it would be overruled by what is older.
+    #[test]
+    fn nothing_is_touched_for_a_peer_that_is_away() {
+        let (agenda, now) = (Agenda::new(NodeId(7)), Instant::now());
+        agenda.touch(now, touch("a"));
+        assert_eq!((agenda.next(now), agenda.due()), (None, None));
+        agenda.reader_came();
+        assert_eq!((agenda.due(), agenda.next(now)), (Some(now), Some(Job::Touch(touch("a")))));
+        agenda.touch(now, touch("b"));
+        agenda.unheard();
+        assert_eq!((agenda.due(), agenda.next(now)), (None, None));
     }
 
     #[test]

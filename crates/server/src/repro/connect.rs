@@ -43,6 +43,7 @@ pub(super) async fn keep_connected(shared: Arc<Shared>) {
             Some(end) = reading.join_next() => end.unwrap_or_else(|error| End::Io(io::Error::other(error))),
             () = until_true(&mut closing) => End::Stopped,
         };
+        shared.agenda.unheard();
         if shared.is_reading.swap(false, Ordering::Relaxed) {
             is_down_said = false;
             // Merely being connected would prove nothing.

@@ -21,10 +21,11 @@ use repro_sync::{
 use sip_message::{Aor, Uri};
 use sip_service::Domains;
 
-use super::agenda::{Agenda, Subject};
+use super::agenda::{Agenda, Subject, Touch};
 use super::contacts::{self, Fault};
+use super::memory::PAUSE;
 use super::owners::{Owners, prefix, stamp_of};
-use super::scribe::{PAUSE, Scribe};
+use super::scribe::Scribe;
 
 /// How long a removal is remembered of something that was not here: another node may have it, and be away.
 const REMOVAL_MEMORY_MS: i64 = 3_600_000;
@@ -169,6 +170,8 @@ impl Importer {
         let offered = Offered::contact(info, now_stamp);
         let age_seconds = offered.stamp.age_seconds(now_stamp);
         let mut binding = contacts::read(info, aor, age_seconds, now, &self.config)?;
+        let key = binding_key(aor, &binding);
+        let known = self.owners.known(aor, BINDING, &key).map(|known| known.version);
         let (held, live_count) = self.held_contact(aor, &binding, now);
         let contents = contacts::contents(&binding, now);
         let offered = Offered { contents: offered.expires.map(|_| &contents[..]), ..offered };
@@ -182,7 +185,7 @@ impl Importer {
             // repro says nothing when a contact ends by its time.
             peer_expires: None,
         });
-        let key = binding_key(aor, &binding);
+        let version = self.version(now, &offered, known.max(held.as_ref().map(|held| held.version)));
         let expires_unix_ms = replication::unix_ms_of(binding.expires_at, now, unix_ms);
         match self.decide(as_held.as_ref(), &offered, now_stamp) {
             Decision::Store | Decision::Refresh => {
@@ -194,8 +197,6 @@ impl Importer {
                     keep_own(&mut binding, own, info);
                 }
                 let old = held.as_ref().filter(|held| held.key != key && held.binding.is_some());
-                let version =
-                    self.version(now, &offered, aor, BINDING, [Some(&key), old.map(|old| &old.key)]);
                 let value = binding_value(&binding);
                 let mut records = Vec::new();
                 let old_note = old.and_then(|old| old.binding.as_ref()).map(gone_note).unwrap_or_default();
@@ -209,12 +210,16 @@ impl Importer {
                 let note =
                     gone_note(held.as_ref().and_then(|held| held.binding.as_ref()).unwrap_or(&binding));
                 let key = held.as_ref().map_or(&key, |held| &held.key);
-                let version = self.version(now, &offered, aor, BINDING, [Some(key), None]);
                 self.apply(now, aor, version, vec![removal(BINDING, key, &note, unix_ms)]);
             }
             Decision::Keep(kept) => {
-                if let Some(held) = held {
-                    self.announce(now, kept, Subject::Contacts(aor.clone()), held.key, back);
+                if let Some(HeldContact { key, version, .. }) = held {
+                    self.announce(
+                        now,
+                        kept,
+                        Touch { subject: Subject::Contacts(aor.clone()), key, version },
+                        back,
+                    );
                 }
             }
         }
@@ -302,7 +307,7 @@ impl Importer {
             back.scribe.peer_has(&aor, id, tag, unix_ms.saturating_add(left_ms));
         }
         let key = publication_key(&aor, id);
-        let version = self.version(now, &offered, &aor, PUBLICATION, [Some(&key), None]);
+        let version = self.version(now, &offered, held.as_ref().map(|held| held.version));
         let decision = match self.decide(as_held.as_ref(), &offered, now_stamp) {
             // It has another tag all the same.
             Decision::Keep(Kept::Same) if former.is_some() => Decision::Store,
@@ -339,7 +344,10 @@ impl Importer {
                 self.apply(now, &aor, version, vec![removal(PUBLICATION, &key, &note, unix_ms)]);
             }
             Decision::Keep(kept) => {
-                self.announce(now, kept, Subject::Publication(aor.clone(), id), key, back);
+                let subject = Subject::Publication(aor.clone(), id);
+                if let Some(HeldPublication { version, .. }) = held {
+                    self.announce(now, kept, Touch { subject, key, version }, back);
+                }
                 if is_former && kept == Kept::Newer {
                     // It does not know yet that this tag is over.
                     back.agenda.tell(now, Subject::Publication(aor, id));
@@ -419,22 +427,14 @@ impl Importer {
         if is_echo { Decision::Keep(Kept::Same) } else { decide(held, offered, now) }
     }
 
-    /// The version of what came: its time on the clock of the map, but later than what it replaces, which `decide` has
-    /// compared in whole seconds.
-    fn version(
-        &self,
-        now: Instant,
-        offered: &Offered<'_>,
-        aor: &Aor,
-        kind: replication::Kind,
-        keys: [Option<&Vec<u8>>; 2],
-    ) -> Version {
+    /// The version of what came: its time on the clock of the map, but later than what it replaces, as far as that was
+    /// looked at, which `decide` has compared in whole seconds.
+    fn version(&self, now: Instant, offered: &Offered<'_>, held: Option<Version>) -> Version {
         let owners = &self.owners;
         let clock = owners.replica.stamp(now);
         let age_ms = offered.stamp.age_seconds(stamp_of(clock)).saturating_mul(1000);
         let at = clock.unix_ms().saturating_sub(age_ms) << 16;
-        let known = keys.into_iter().flatten().filter_map(|key| owners.known(aor, kind, key));
-        let least = known.map(|known| known.version.stamp.0.saturating_add(1)).max().unwrap_or(1);
+        let least = held.map_or(1, |held| held.stamp.0.saturating_add(1));
         Version { stamp: replication::Stamp(at.max(least)), node: owners.peer }
     }
 
@@ -445,10 +445,10 @@ impl Importer {
     }
 
     /// What stays although the peer has another, and would not learn so, is to be a change of then.
-    fn announce(&self, now: Instant, kept: Kept, subject: Subject, key: Vec<u8>, back: &Back<'_>) {
+    fn announce(&self, now: Instant, kept: Kept, touch: Touch, back: &Back<'_>) {
         let Some(at) = kept.announce_at() else { return };
         let wait = Duration::from_secs(at.distance_seconds(self.owners.now(now).min(at)));
-        back.agenda.touch(now + wait.max(PAUSE), subject, key);
+        back.agenda.touch(now + wait.max(PAUSE), touch);
     }
 }
 

@@ -54,6 +54,11 @@ impl Reader {
         self.session.lock().is_granted()
     }
 
+    /// Whether it has had all that there was.
+    pub(super) fn is_live(&self) -> bool {
+        self.session.lock().is_live()
+    }
+
     /// Whether nothing waits for it.
     pub(super) fn is_idle(&self) -> bool {
         self.is_cut.load(Ordering::Relaxed) || self.session.lock().pending().is_empty()
@@ -206,9 +211,12 @@ fn fill(shared: &Shared, reader: &Reader, dump: &mut Option<Dump>) -> Option<Clo
     let Some(under_way) = dump else { return None };
     while reader.session.lock().wants_dump() {
         let written = match shared.scribe.next(Instant::now(), unix_ms(), under_way) {
-            Some(events) => {
+            Some((subject, text)) => {
+                if let Some(again_at) = text.again_at {
+                    shared.agenda.tell_later(again_at, subject);
+                }
                 let mut session = reader.session.lock();
-                events.iter().try_for_each(|event| session.dump(event))
+                text.events.iter().try_for_each(|event| session.dump(event))
             }
             None => {
                 *dump = None;

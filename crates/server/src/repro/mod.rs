@@ -10,6 +10,7 @@ mod connect;
 mod contacts;
 mod import;
 mod listen;
+mod memory;
 mod owners;
 mod scribe;
 
@@ -272,10 +273,7 @@ impl Shared {
                     tracing::warn!(peer = %self.options.node, "too much changed at once to be told: repro is to ask for all");
                     self.readers.lock().iter().for_each(|reader| reader.cut());
                 }
-                Job::Touch(subject, key) => {
-                    // What is not there any more needs nothing said.
-                    let _ = self.owners.touch(now, &subject, &key);
-                }
+                Job::Touch(touch) => self.owners.touch(now, &touch),
                 Job::Tell(subject) => {
                     let text = self.scribe.write(now, unix_ms(), &subject, Occasion::Change);
                     let readers = self.readers.lock();
@@ -297,6 +295,8 @@ impl Shared {
         }
         if sweeping == 0 {
             self.importer.sweep(now);
+            let is_read = self.readers.lock().iter().any(|reader| reader.is_live());
+            self.scribe.sweep(now, unix_ms(), is_read);
         }
         let is_told =
             self.options.listen.is_none() || self.readers.lock().iter().any(|reader| reader.is_granted());

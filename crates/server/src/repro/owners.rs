@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use presence::{EntityTag, Presence};
-use registrar::Store;
+use presence::{EntityTag, PUBLICATION, Presence};
+use registrar::{BINDING, Store};
 use replication::{Known, NodeId, Replica, Replicated as _, Version, part_of};
 use repro_sync::Stamp;
 use sip_message::Aor;
 
-use super::agenda::Subject;
+use super::agenda::{Subject, Touch};
 use crate::state::unix_ms;
 
 /// The greatest age that is written. What is older by its stamp, because it has none or came with an age beyond all clocks,
@@ -49,19 +49,24 @@ impl Owners {
         version.node == self.peer
     }
 
-    /// Makes a record a change of now.
-    pub(super) fn touch(&self, now: Instant, subject: &Subject, key: &[u8]) -> bool {
-        match subject {
-            Subject::Contacts(aor) => self.bindings.touch(now, aor, key),
-            Subject::Publication(aor, id) => self.presence.touch(now, aor, *id),
-        }
+    /// Makes a record a change of now, if nobody has changed it meanwhile. What is not there any more needs nothing said.
+    pub(super) fn touch(&self, now: Instant, touch: &Touch) {
+        let Touch { subject, key, version } = touch;
+        let is_as_it_was =
+            |aor, kind| self.known(aor, kind, key).is_some_and(|known| known.version == *version);
+        let _ = match subject {
+            Subject::Contacts(aor) => is_as_it_was(aor, BINDING) && self.bindings.touch(now, aor, key),
+            Subject::Publication(aor, id) => {
+                is_as_it_was(aor, PUBLICATION) && self.presence.touch(now, aor, *id)
+            }
+        };
     }
 
     /// Gives records, which are a change of the peer, to those who own them.
     pub(super) fn apply(&self, now: Instant, aor: &Aor, records: &[replication::Record<'_>]) {
         let part = part_of(aor.as_str());
         match records.first().map(|record| record.kind) {
-            Some(registrar::BINDING) => Arc::clone(&self.bindings).apply(now, unix_ms(), part, records),
+            Some(BINDING) => Arc::clone(&self.bindings).apply(now, unix_ms(), part, records),
             Some(_) => Arc::clone(&self.presence).apply(now, unix_ms(), part, records),
             None => {}
         }

@@ -5,12 +5,11 @@
 //! the former tag: a publisher that turns to the peer shows the latest tag, and is known.
 //!
 //! repro takes nothing that is only as new as what it has, in whole seconds of its clock (§6.8, §7, 25). So what changed twice
-//! in a second is told again when that is over, as if it had changed then.
+//! in a second is told again when that is over, as if it had changed then ([`super::memory`]).
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::time::Instant;
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use presence::{
     EntityTag, PACKAGE, PUBLICATION, publication_key, read_publication_key, read_publication_note,
@@ -22,45 +21,13 @@ use sip_message::Aor;
 
 use super::agenda::Subject;
 use super::contacts;
+use super::memory::{Entry, Memory};
 use super::owners::{Owners, prefix};
-
-/// How much longer one message may be on its way than the next.
-const DELAY_MAX: Duration = Duration::from_millis(200);
-/// From one message about a thing to the next, if it changed: a second of the peer's clock, wherever in its second that is.
-pub(super) const PAUSE: Duration = Duration::from_millis(1200);
-/// How long it is remembered when something was said.
-const MEMORY: Duration = Duration::from_secs(4);
 
 /// Writes events, and remembers what was said lately.
 pub(super) struct Scribe {
     owners: Owners,
     memory: Mutex<Memory>,
-}
-
-#[derive(Debug, Default)]
-struct Memory {
-    /// By what names a thing on the wire.
-    said: HashMap<Vec<u8>, Said>,
-    /// Under which tags the peer has, or had, each publication: AOR, first tag, tag.
-    at_peer: BTreeMap<(Aor, EntityTag, EntityTag), AtPeer>,
-    swept_at: Option<Instant>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Said {
-    version: Version,
-    at: Instant,
-    /// To every reader that there was, not in a dump of one.
-    to_all: bool,
-}
-
-/// A publication under one tag, as the peer has it.
-#[derive(Clone, Copy, Debug)]
-struct AtPeer {
-    /// When it ends there by itself, wall clock.
-    until_unix_ms: i64,
-    /// Its end was told.
-    is_ended: bool,
 }
 
 /// What there is to be said of a subject.
@@ -80,13 +47,6 @@ pub(super) enum Occasion {
     Dump,
 }
 
-/// One thing on the wire.
-struct Entry {
-    name: Vec<u8>,
-    version: Version,
-    age_seconds: u64,
-}
-
 /// How far a dump has come.
 #[derive(Debug, Default)]
 pub(super) struct Dump {
@@ -103,7 +63,6 @@ impl Scribe {
     /// Says what is to be said of a subject now.
     pub(super) fn write(&self, now: Instant, unix_ms: i64, subject: &Subject, occasion: Occasion) -> Text {
         let mut memory = self.memory.lock();
-        memory.sweep(now, unix_ms);
         match subject {
             Subject::Contacts(aor) => self.contacts(now, aor, occasion, &mut memory),
             Subject::Publication(..) if !self.owners.has_publications => Text::default(),
@@ -111,11 +70,12 @@ impl Scribe {
         }
     }
 
-    /// What comes next of a dump; `None` when it is complete.
-    pub(super) fn next(&self, now: Instant, unix_ms: i64, dump: &mut Dump) -> Option<Vec<Event>> {
+    /// What comes next of a dump, and what it is about; `None` when it is complete.
+    pub(super) fn next(&self, now: Instant, unix_ms: i64, dump: &mut Dump) -> Option<(Subject, Text)> {
         loop {
             if let Some(subject) = dump.subjects.pop_front() {
-                return Some(self.write(now, unix_ms, &subject, Occasion::Dump).events);
+                let text = self.write(now, unix_ms, &subject, Occasion::Dump);
+                return Some((subject, text));
             }
             let part = dump.listed;
             dump.listed += 1;
@@ -134,11 +94,12 @@ impl Scribe {
 
     /// The first tag of the publication that the peer has, or had, under a tag.
     pub(super) fn id_of(&self, aor: &Aor, tag: EntityTag) -> Option<EntityTag> {
-        let first = EntityTag::from_bytes([0; 16]);
-        let memory = self.memory.lock();
-        let of_aor = memory.at_peer.range((aor.clone(), first, first)..);
-        let mut of_aor = of_aor.map(|(key, _)| key).take_while(|(other, ..)| other == aor);
-        of_aor.find(|(_, _, other)| *other == tag).map(|(_, id, _)| *id)
+        self.memory.lock().id_of(aor, tag)
+    }
+
+    /// Forgets what was said long ago; see [`Memory::sweep`].
+    pub(super) fn sweep(&self, now: Instant, unix_ms: i64, is_read: bool) {
+        self.memory.lock().sweep(now, unix_ms, is_read);
     }
 
     /// All live contacts and those that were removed.
@@ -149,13 +110,11 @@ impl Scribe {
         let mut contacts = Vec::new();
         let mut admit =
             |name: Vec<u8>, version: Version, age_seconds: u64, write: &dyn Fn(u64) -> ContactInfo| {
-                let entry = Entry { name, version, age_seconds };
-                let Some((age_seconds, is_new)) = memory.admit(now, entry, occasion, &mut text.again_at)
-                else {
-                    return;
-                };
-                is_news |= is_new;
-                contacts.push(write(age_seconds));
+                let is_echo = owners.is_of_peer(version);
+                let entry = Entry { name, version, age_seconds, is_echo };
+                let Some(said) = memory.admit(now, entry, occasion, &mut text.again_at) else { return };
+                is_news |= said.is_news;
+                contacts.push(write(said.age_seconds));
             };
         let (live, gone) = owners.bindings.view(aor, |bindings| {
             let live: Vec<(Binding, Version)> = bindings
@@ -254,15 +213,14 @@ impl Scribe {
                 Occasion::Change if is_end => memory.is_ended(aor, id, tag),
                 Occasion::Change => owners.is_of_peer(version),
             };
-            let name = publication_key(aor, tag);
-            let entry = Entry { name, version, age_seconds };
             if is_known {
                 continue;
             }
-            let Some((age_seconds, is_new)) = memory.admit(now, entry, occasion, &mut text.again_at) else {
-                continue;
-            };
-            if !is_new && occasion == Occasion::Change {
+            // The end of a tag of ours is told by this node alone, whoever made the change that ended it.
+            let is_echo = !is_end && owners.is_of_peer(version);
+            let entry = Entry { name: publication_key(aor, tag), version, age_seconds, is_echo };
+            let Some(admitted) = memory.admit(now, entry, occasion, &mut text.again_at) else { continue };
+            if !admitted.is_news && occasion == Occasion::Change {
                 continue;
             }
             match occasion {
@@ -280,7 +238,7 @@ impl Scribe {
                     document_key: aor.to_string(),
                     etag: tag.to_string(),
                     expires_seconds,
-                    last_update_seconds: Some(age_seconds),
+                    last_update_seconds: Some(admitted.age_seconds),
                     contents,
                 }
                 .into(),
@@ -313,88 +271,6 @@ impl Scribe {
     }
 }
 
-/// How often what is remembered is looked through.
-const SWEEP: Duration = Duration::from_secs(10);
-
 fn milliseconds(seconds: u64) -> i64 {
     i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX)
-}
-
-impl Memory {
-    /// Whether something can be said now, with which age, and whether it is news; else `again_at` is when it can.
-    fn admit(
-        &mut self,
-        now: Instant,
-        entry: Entry,
-        occasion: Occasion,
-        again_at: &mut Option<Instant>,
-    ) -> Option<(u64, bool)> {
-        let Entry { name, version, age_seconds } = entry;
-        let before = self.said.get(&name).copied();
-        let is_other = before.is_some_and(|before| before.version != version);
-        let is_recent = before.is_some_and(|before| now < before.at + PAUSE);
-        let is_new = before.is_none_or(|before| is_other || !before.to_all);
-        // Later by a second of the peer's clock than the one before, whatever its age: else the peer leaves it.
-        let age_seconds = match before.filter(|_| is_other) {
-            Some(before) => {
-                let since = now.saturating_duration_since(before.at + DELAY_MAX);
-                age_seconds.min(since.as_secs().saturating_sub(1))
-            }
-            None => age_seconds,
-        };
-        match occasion {
-            Occasion::Change if is_other && is_recent => {
-                let at = before.map_or(now, |before| before.at + PAUSE);
-                *again_at = Some(again_at.map_or(at, |again| again.max(at)));
-                return None;
-            }
-            Occasion::Change => {
-                let at = before.filter(|_| !is_other).map_or(now, |before| before.at);
-                self.said.insert(name, Said { version, at, to_all: true });
-            }
-            // Others are yet to be told of what one reader has with its dump. What that has too soon after something older it
-            // may refuse, and is told again when the change is told.
-            Occasion::Dump if before.is_none() => {
-                self.said.insert(name, Said { version, at: now, to_all: false });
-            }
-            Occasion::Dump => {}
-        }
-        Some((age_seconds, is_new))
-    }
-
-    fn peer_has(&mut self, aor: &Aor, id: EntityTag, tag: EntityTag, until_unix_ms: i64) {
-        self.at_peer.insert((aor.clone(), id, tag), AtPeer { until_unix_ms, is_ended: false });
-    }
-
-    fn peer_may_have(&mut self, aor: &Aor, id: EntityTag, tag: EntityTag, until_unix_ms: i64) {
-        let at_peer = AtPeer { until_unix_ms, is_ended: false };
-        self.at_peer.entry((aor.clone(), id, tag)).or_insert(at_peer);
-    }
-
-    fn end(&mut self, aor: &Aor, id: EntityTag, tag: EntityTag) {
-        if let Some(at_peer) = self.at_peer.get_mut(&(aor.clone(), id, tag)) {
-            at_peer.is_ended = true;
-        }
-    }
-
-    fn is_ended(&self, aor: &Aor, id: EntityTag, tag: EntityTag) -> bool {
-        self.at_peer.get(&(aor.clone(), id, tag)).is_some_and(|at_peer| at_peer.is_ended)
-    }
-
-    /// The tags under which the peer may have a publication.
-    fn tags(&self, aor: &Aor, id: EntityTag) -> impl Iterator<Item = EntityTag> {
-        let first = EntityTag::from_bytes([0; 16]);
-        let from = self.at_peer.range((aor.clone(), id, first)..);
-        from.take_while(move |((other, other_id, _), _)| other == aor && *other_id == id)
-            .map(|((_, _, tag), _)| *tag)
-    }
-
-    fn sweep(&mut self, now: Instant, unix_ms: i64) {
-        if self.swept_at.is_some_and(|at| now < at + SWEEP) {
-            return;
-        }
-        self.swept_at = Some(now);
-        self.said.retain(|_, said| now < said.at + MEMORY);
-        self.at_peer.retain(|_, at_peer| at_peer.until_unix_ms > unix_ms);
-    }
 }
