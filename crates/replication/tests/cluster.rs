@@ -1,6 +1,7 @@
 //! Nodes that talk through pipes, under virtual time: what one has, all have.
 
 mod nodes;
+mod table;
 
 use std::time::Duration;
 

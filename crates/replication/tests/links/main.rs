@@ -1,6 +1,8 @@
 //! Nodes that talk over sockets: what they prove, and what they carry.
 
 mod node;
+#[path = "../table/mod.rs"]
+mod table;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -6,22 +6,21 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
 use prometheus::Registry;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use replication::{
-    Assertion, ClusterSecret, Credentials, Kind, Owner, PARTS, Peer, Persistence, Record, Replica,
-    ReplicaMetrics, ReplicaOptions, Replicated, Service, ServiceOptions, Succession, Tls, part_of,
+    ClusterSecret, Credentials, Peer, Replica, ReplicaMetrics, ReplicaOptions, Service, ServiceOptions, Tls,
 };
 use tempfile::TempDir;
 
+use crate::table::{Table, Time};
+
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
-const KIND: Kind = Kind(1);
-const LIFETIME_MS: i64 = 600_000;
+const LIFETIME: Duration = Duration::from_secs(600);
 
 /// Waits until something holds.
 #[track_caller]
@@ -33,57 +32,12 @@ pub(crate) fn until(holds: impl Fn() -> bool) {
     }
 }
 
+fn now() -> Time {
+    (Instant::now(), unix_ms())
+}
+
 fn unix_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64
-}
-
-/// Texts under names.
-struct Table {
-    parts: Vec<Mutex<BTreeMap<String, String>>>,
-    persistence: Persistence,
-}
-
-impl Table {
-    fn put(&self, name: &str, text: &str) {
-        let mut part = self.parts[part_of(name)].lock();
-        part.insert(name.into(), text.into());
-        let (now, unix_ms) = (Instant::now(), unix_ms());
-        drop(self.persistence.append(now, unix_ms, part_of(name), |change| {
-            let until = unix_ms + LIFETIME_MS;
-            change.put(KIND, until, |key| key.extend(name.bytes()), |value| value.extend(text.bytes()));
-        }));
-    }
-}
-
-impl Owner for Table {
-    fn parts(&self) -> usize {
-        PARTS
-    }
-
-    fn assert(&self, part: usize, into: &Assertion<'_>) {
-        let until = unix_ms() + LIFETIME_MS;
-        for (name, text) in &*self.parts[part].lock() {
-            into.append(part, |change| {
-                change.put(KIND, until, |key| key.extend(name.bytes()), |value| value.extend(text.bytes()));
-            });
-        }
-    }
-}
-
-impl Replicated for Table {
-    fn kinds(&self) -> &'static [Kind] {
-        &[KIND]
-    }
-
-    fn apply(self: Arc<Self>, now: Instant, unix_ms: i64, part: usize, records: &[Record<'_>]) {
-        let mut state = self.parts[part].lock();
-        for record in self.persistence.adopt(now, unix_ms, part, records) {
-            let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).expect("a text");
-            state.insert(text(record.key), text(record.value));
-        }
-    }
-
-    fn take_over(self: Arc<Self>, _: Instant, _: &Succession) {}
 }
 
 /// A node whose links run.
@@ -96,22 +50,20 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn put(&self, name: &str, text: &str) {
-        self.table.put(name, text);
+        self.table.learn(now());
+        drop(self.table.put(name, text, LIFETIME));
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        self.table.parts[part_of(name)].lock().get(name).cloned()
+        self.live().into_iter().find(|(other, _)| other == name).map(|(_, text)| text)
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self
-            .table
-            .parts
-            .iter()
-            .flat_map(|part| part.lock().keys().cloned().collect::<Vec<_>>())
-            .collect();
-        names.sort();
-        names
+        self.live().into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn live(&self) -> Vec<(String, String)> {
+        self.table.live(Instant::now())
     }
 
     pub(crate) fn is_caught_up(&self) -> bool {
@@ -169,11 +121,7 @@ impl Network {
         let options = ReplicaOptions { peer_timeout: LIMIT, ..ReplicaOptions::default() };
         let life = LIVES.fetch_add(1, Ordering::Relaxed);
         let replica = Replica::new(name, &names, options, metrics, life, Instant::now(), unix_ms());
-        let persistence = Persistence { journal: None, replica: Some(Arc::clone(&replica)), unix_ms };
-        let parts = (0..PARTS).map(|_| Mutex::default()).collect();
-        let table = Arc::new(Table { parts, persistence });
-        let owner: Weak<dyn Replicated> = Arc::downgrade(&(Arc::clone(&table) as Arc<dyn Replicated>));
-        replica.set_owners(vec![owner]);
+        let table = Table::new(&replica, unix_ms, now());
         let at = |peer: &&str| Peer::new(peer, &format!("localhost:{}", self.address(peer).port()));
         let options = ServiceOptions {
             listen: self.address(name),

@@ -2,19 +2,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use prometheus::Registry;
 use replication::link::{Broken, Receiver, Sender, Side};
-use replication::{
-    Ack, Assertion, Durable, Kind, Owner, PARTS, Persistence, Record, Replica, ReplicaMetrics,
-    ReplicaOptions, Replicated, Succession, part_of,
-};
+use replication::{Ack, Durable, Replica, ReplicaMetrics, ReplicaOptions};
 
-const KIND: Kind = Kind(1);
+use crate::table::{Table, Time};
+
 const STEP: Duration = Duration::from_millis(1);
 const DELAY: Duration = Duration::from_millis(5);
 /// By the wall clock, at the beginning.
@@ -29,77 +26,6 @@ impl Default for Setting {
     fn default() -> Self {
         Self { ack: Ack::Local, outlog_bytes_max: 1 << 20 }
     }
-}
-
-/// Texts under names, each until some time.
-struct Table {
-    parts: Vec<Mutex<BTreeMap<String, (String, Instant)>>>,
-    persistence: Persistence,
-    now: Mutex<(Instant, i64)>,
-}
-
-impl Table {
-    fn put(&self, now: Instant, unix_ms: i64, name: &str, text: &str, lifetime: Duration) -> Option<Durable> {
-        let mut part = self.parts[part_of(name)].lock();
-        let expires = unix_ms + lifetime.as_millis() as i64;
-        part.insert(name.into(), (text.into(), now + lifetime));
-        self.persistence.append(now, unix_ms, part_of(name), |change| {
-            change.put(KIND, expires, |key| key.extend(name.bytes()), |value| value.extend(text.bytes()));
-        })
-    }
-
-    fn remove(&self, now: Instant, unix_ms: i64, name: &str) {
-        let mut part = self.parts[part_of(name)].lock();
-        part.remove(name);
-        drop(self.persistence.append(now, unix_ms, part_of(name), |change| {
-            change.remove(KIND, |key| key.extend(name.bytes()));
-        }));
-    }
-
-    fn live(&self, now: Instant) -> Vec<(String, String)> {
-        let parts = self.parts.iter().flat_map(|part| part.lock().clone());
-        let mut live: Vec<_> =
-            parts.filter(|(_, (_, until))| *until > now).map(|(name, (text, _))| (name, text)).collect();
-        live.sort();
-        live
-    }
-}
-
-impl Owner for Table {
-    fn parts(&self) -> usize {
-        PARTS
-    }
-
-    fn assert(&self, part: usize, into: &Assertion<'_>) {
-        let (now, unix_ms) = *self.now.lock();
-        for (name, (text, until)) in &*self.parts[part].lock() {
-            let expires = replication::unix_ms_of(*until, now, unix_ms);
-            into.append(part, |change| {
-                change.put(KIND, expires, |key| key.extend(name.bytes()), |value| value.extend(text.bytes()));
-            });
-        }
-    }
-}
-
-impl Replicated for Table {
-    fn kinds(&self) -> &'static [Kind] {
-        &[KIND]
-    }
-
-    fn apply(self: Arc<Self>, now: Instant, unix_ms: i64, part: usize, records: &[Record<'_>]) {
-        let mut state = self.parts[part].lock();
-        for record in self.persistence.adopt(now, unix_ms, part, records) {
-            let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).expect("a text");
-            if record.is_removed {
-                state.remove(&text(record.key));
-            } else {
-                let until = replication::instant_of(record.expires_unix_ms, now, unix_ms, Duration::MAX / 4);
-                state.insert(text(record.key), (text(record.value), until));
-            }
-        }
-    }
-
-    fn take_over(self: Arc<Self>, _: Instant, _: &Succession) {}
 }
 
 struct Node {
@@ -157,15 +83,7 @@ impl Cluster {
         let metrics = ReplicaMetrics::register(&registry).expect("a new registry");
         let unix_ms = self.unix_ms(clock_ahead_ms);
         let replica = Replica::new(&self.names[at], &peers, options, metrics, self.lives, self.now, unix_ms);
-        let persistence =
-            Persistence { journal: None, replica: Some(Arc::clone(&replica)), unix_ms: || UNIX_MS };
-        let table = Arc::new(Table {
-            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
-            persistence,
-            now: Mutex::new((self.now, unix_ms)),
-        });
-        let owner: Weak<dyn Replicated> = Arc::downgrade(&(Arc::clone(&table) as Arc<dyn Replicated>));
-        replica.set_owners(vec![owner]);
+        let table = Table::new(&replica, || UNIX_MS, (self.now, unix_ms));
         Node { replica, table, registry, last: None, unacked: 0.0, is_frozen: false, clock_ahead_ms }
     }
 
@@ -173,19 +91,19 @@ impl Cluster {
         UNIX_MS + (self.now - self.began).as_millis() as i64 + ahead_ms
     }
 
-    fn time(&self, at: usize) -> (Instant, i64) {
+    fn time(&self, at: usize) -> Time {
         (self.now, self.unix_ms(self.nodes[at].clock_ahead_ms))
     }
 
     pub(crate) fn put(&mut self, at: usize, name: &str, text: &str, lifetime: Duration) {
-        let (now, unix_ms) = self.time(at);
+        self.nodes[at].table.learn(self.time(at));
         self.nodes[at].unacked = self.metric(at, replication::metrics::UNACKED);
-        self.nodes[at].last = self.nodes[at].table.put(now, unix_ms, name, text, lifetime);
+        self.nodes[at].last = self.nodes[at].table.put(name, text, lifetime);
     }
 
     pub(crate) fn remove(&mut self, at: usize, name: &str) {
-        let (now, unix_ms) = self.time(at);
-        self.nodes[at].table.remove(now, unix_ms, name);
+        self.nodes[at].table.learn(self.time(at));
+        self.nodes[at].table.remove(name);
     }
 
     /// Whether the last change is acknowledged, and by another node; `None`: not yet.
@@ -300,7 +218,7 @@ impl Cluster {
                 let (now, unix_ms) = self.time(at);
                 let node = &self.nodes[at];
                 if !node.is_frozen {
-                    *node.table.now.lock() = (now, unix_ms);
+                    node.table.learn((now, unix_ms));
                     node.replica.gather(now);
                     node.replica.tick(now);
                     // Each part ten times a second.
