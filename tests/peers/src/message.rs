@@ -1,5 +1,7 @@
 //! A SIP message as the text that was on the wire.
 
+use anyhow::{Context, Result};
+
 /// A request or response that a peer received or sent.
 #[derive(Clone, Debug)]
 pub struct Message(String);
@@ -31,6 +33,23 @@ impl Message {
     /// The value of the first header field with this name; empty if there is none.
     pub fn header<'a>(&'a self, name: &'a str) -> &'a str {
         self.headers(name).next().unwrap_or_default()
+    }
+
+    /// The number in CSeq.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn cseq(&self) -> Result<u32> {
+        self.header("CSeq").split(' ').next().context("a CSeq")?.parse().context("a number")
+    }
+
+    /// The port of whoever sent this request, as its top Via says.
+    ///
+    /// # Errors
+    /// It says none.
+    pub fn sender_port(&self) -> Result<u16> {
+        let sent_by = self.header("Via").split([' ', ';']).nth(1).context("a Via")?;
+        sent_by.rsplit(':').next().context("a port")?.parse().context("a number")
     }
 
     /// What follows the header fields.

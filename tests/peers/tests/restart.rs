@@ -3,73 +3,12 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use peers::{Message, OPEN as CONFIG, Rollcall, UserAgent};
-
-fn pidf(user: &str, tuple: &str, basic: &str) -> String {
-    format!(
-        "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:{user}@example.test\">\
-         <tuple id=\"{tuple}\"><status><basic>{basic}</basic></status></tuple></presence>"
-    )
-}
-
-/// Sends a REGISTER; without `contact` it asks for the bindings.
-fn register(agent: &mut UserAgent, user: &str, cseq: u32, contact: &str) -> Result<Message> {
-    agent.request(&format!(
-        "REGISTER sip:example.test SIP/2.0
-         From: <sip:{user}@example.test>;tag=r
-         To: <sip:{user}@example.test>
-         Call-ID: register-{user}
-         CSeq: {cseq} REGISTER
-         {contact}"
-    ))?;
-    agent.receive("SIP/2.0 200")
-}
-
-/// Publishes; `condition` is empty or a SIP-If-Match line. Returns the entity-tag.
-fn publish(agent: &mut UserAgent, user: &str, condition: &str, body: &str) -> Result<String> {
-    let content_type = if body.is_empty() { "" } else { "Content-Type: application/pidf+xml" };
-    agent.request(&format!(
-        "PUBLISH sip:{user}@example.test SIP/2.0
-         From: <sip:{user}@example.test>;tag=p
-         To: <sip:{user}@example.test>
-         Call-ID: publish
-         CSeq: 1 PUBLISH
-         Event: presence
-         {condition}
-         {content_type}
-
-{body}"
-    ))?;
-    Ok(agent.receive("SIP/2.0 200")?.header("SIP-ETag").to_owned())
-}
-
-/// Subscribes; within the dialog that `accepted` began, if there is one (RFC 3261 §12.2.1.1).
-fn subscribe(bob: &mut UserAgent, cseq: u32, accepted: Option<&Message>, expires: u32) -> Result<Message> {
-    let (uri, to) = match accepted {
-        None => ("sip:alice@example.test", "<sip:alice@example.test>"),
-        Some(accepted) => (accepted.header("Contact").trim_matches(['<', '>']), accepted.header("To")),
-    };
-    bob.request(&format!(
-        "SUBSCRIBE {uri} SIP/2.0
-         From: <sip:bob@example.test>;tag=s
-         To: {to}
-         Call-ID: watch
-         CSeq: {cseq} SUBSCRIBE
-         Contact: <sip:bob@{{here}}>
-         Event: presence
-         Expires: {expires}"
-    ))?;
-    bob.receive("SIP/2.0 200")
-}
+use peers::{OPEN as CONFIG, Rollcall, UserAgent, contacts, pidf, publish, register, subscribe, told};
 
 /// Returns when all that has happened so far is on the disk: changes get there in order, in groups.
 fn settle(agent: &mut UserAgent) -> Result<()> {
     register(agent, "settled", 1, "Contact: <sip:settled@{here}>")?;
     register(agent, "settled", 2, "Contact: <sip:settled@{here}>;expires=0").map(drop)
-}
-
-fn cseq(message: &Message) -> Result<u32> {
-    message.header("CSeq").split(' ').next().context("a CSeq")?.parse().context("a number")
 }
 
 /// Bindings, publications and subscriptions go on; the watcher is told nothing that it knows, and the next change in the
@@ -79,11 +18,10 @@ fn a_watcher_notices_nothing() -> Result<()> {
     let mut server = Rollcall::start(CONFIG)?;
     let (mut alice, mut bob) = (UserAgent::udp(server.sip())?, UserAgent::udp(server.sip())?);
     register(&mut alice, "alice", 1, "Contact: <sip:alice@{here}>;expires=600")?;
-    let desk = publish(&mut alice, "alice", "", &pidf("alice", "desk", "open"))?;
-    publish(&mut alice, "alice", "", &pidf("alice", "mobile", "closed"))?;
+    let desk = publish(&mut alice, "", &pidf("desk", "open"))?;
+    publish(&mut alice, "", &pidf("mobile", "closed"))?;
     let accepted = subscribe(&mut bob, 1, None, 600)?;
-    let first = bob.receive("NOTIFY ")?;
-    bob.answer(&first, "200 OK", "", "")?;
+    let first = told(&mut bob)?;
     server.wait_for_metric("rollcall_notifies_total{event=\"presence\",outcome=\"2xx\"}", 1.0)?;
     settle(&mut alice)?;
 
@@ -99,24 +37,20 @@ fn a_watcher_notices_nothing() -> Result<()> {
     assert!((1..=600).contains(&expires), "{contact}");
 
     // The first that Bob hears is what Alice changes now, by the entity-tag from before.
-    let modified =
-        publish(&mut alice, "alice", &format!("SIP-If-Match: {desk}"), &pidf("alice", "desk", "closed"))?;
+    let modified = publish(&mut alice, &format!("SIP-If-Match: {desk}"), &pidf("desk", "closed"))?;
     assert_ne!(modified, desk);
-    let second = bob.receive("NOTIFY ")?;
-    bob.answer(&second, "200 OK", "", "")?;
-    assert!(cseq(&second)? > cseq(&first)?, "{first:?} {second:?}");
+    let second = told(&mut bob)?;
+    assert!(second.cseq()? > first.cseq()?, "{first:?} {second:?}");
     assert_eq!(second.header("From"), first.header("From"));
     assert!(second.body().contains("desk") && second.body().contains("mobile"), "{second:?}");
     assert!(!second.body().contains("<basic>open</basic>"), "{second:?}");
 
     // The dialog is refreshed and ended by the tag from before.
     assert_eq!(subscribe(&mut bob, 2, Some(&accepted), 300)?.header("Expires"), "300");
-    let third = bob.receive("NOTIFY ")?;
-    bob.answer(&third, "200 OK", "", "")?;
+    let third = told(&mut bob)?;
     assert_eq!(third.body(), second.body());
     subscribe(&mut bob, 3, Some(&accepted), 0)?;
-    let last = bob.receive("NOTIFY ")?;
-    bob.answer(&last, "200 OK", "", "")?;
+    let last = told(&mut bob)?;
     assert!(last.header("Subscription-State").starts_with("terminated"), "{last:?}");
     Ok(())
 }
@@ -127,21 +61,20 @@ fn what_was_not_answered_is_told_again() -> Result<()> {
     let mut server = Rollcall::start(CONFIG)?;
     let (mut alice, mut bob) = (UserAgent::udp(server.sip())?, UserAgent::udp(server.sip())?);
     subscribe(&mut bob, 1, None, 600)?;
-    let first = bob.receive("NOTIFY ")?;
-    bob.answer(&first, "200 OK", "", "")?;
+    told(&mut bob)?;
     server.wait_for_metric("rollcall_notifies_total{event=\"presence\",outcome=\"2xx\"}", 1.0)?;
-    publish(&mut alice, "alice", "", &pidf("alice", "desk", "open"))?;
+    publish(&mut alice, "", &pidf("desk", "open"))?;
     let lost = bob.receive("NOTIFY ")?;
 
     server.crash(|_| Ok(()))?;
 
     // A retransmission from before may come first.
     let mut again = bob.receive("NOTIFY ")?;
-    while cseq(&again)? == cseq(&lost)? {
+    while again.cseq()? == lost.cseq()? {
         again = bob.receive("NOTIFY ")?;
     }
     bob.answer(&again, "200 OK", "", "")?;
-    assert!(cseq(&again)? > cseq(&lost)?);
+    assert!(again.cseq()? > lost.cseq()?);
     assert_eq!(again.body(), lost.body());
     Ok(())
 }
@@ -153,25 +86,18 @@ fn nothing_comes_back() -> Result<()> {
     let (mut alice, mut bob) = (UserAgent::udp(server.sip())?, UserAgent::udp(server.sip())?);
     register(&mut alice, "alice", 1, "Contact: <sip:alice@{here}>, <sip:alice@192.0.2.7>")?;
     register(&mut alice, "alice", 2, "Contact: <sip:alice@{here}>;expires=0")?;
-    let desk = publish(&mut alice, "alice", "", &pidf("alice", "desk", "open"))?;
-    publish(&mut alice, "alice", &format!("SIP-If-Match: {desk}\nExpires: 0"), "")?;
+    let desk = publish(&mut alice, "", &pidf("desk", "open"))?;
+    publish(&mut alice, &format!("SIP-If-Match: {desk}\nExpires: 0"), "")?;
     let accepted = subscribe(&mut bob, 1, None, 600)?;
-    let notify = bob.receive("NOTIFY ")?;
-    bob.answer(&notify, "200 OK", "", "")?;
+    told(&mut bob)?;
     subscribe(&mut bob, 2, Some(&accepted), 0)?;
-    let last = bob.receive("NOTIFY ")?;
-    bob.answer(&last, "200 OK", "", "")?;
+    told(&mut bob)?;
     server.wait_for_metric("rollcall_subscriptions{domain=\"example.test\",event=\"presence\"}", 0.0)?;
     settle(&mut alice)?;
 
     server.crash(|_| Ok(()))?;
 
-    let listed = register(&mut alice, "alice", 3, "")?;
-    let contacts: Vec<_> = listed.headers("Contact").collect();
-    assert!(
-        matches!(contacts[..], [contact] if contact.starts_with("<sip:alice@192.0.2.7>")),
-        "{contacts:?}"
-    );
+    assert_eq!(contacts(&server, "alice")?, ["<sip:alice@192.0.2.7"]);
     for metric in [
         "rollcall_presence_publications{domain=\"example.test\"}",
         "rollcall_subscriptions{domain=\"example.test\",event=\"presence\"}",

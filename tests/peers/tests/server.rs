@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
 use peers::{
-    ADMIN_LIMIT, Message, OPEN as CONFIG, Process, Rollcall, Signal, UserAgent, binary, free_port, get,
+    ADMIN_LIMIT, Message, OPEN as CONFIG, Process, Rollcall, Signal, UserAgent, binary, free_port, get, pidf,
+    publish,
 };
 
 /// Exit codes of sysexits.h.
@@ -323,19 +324,7 @@ fn metrics_are_there_and_move() -> Result<()> {
     subscribe(&mut bob, "watch")?;
     let notify = bob.receive("NOTIFY ")?;
     bob.answer(&notify, "200 OK", "", "")?;
-    alice.request(
-        "PUBLISH sip:alice@example.test SIP/2.0
-         From: <sip:alice@example.test>;tag=p
-         To: <sip:alice@example.test>
-         Call-ID: publish
-         CSeq: 1 PUBLISH
-         Event: presence
-         Content-Type: application/pidf+xml
-
-<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:alice@example.test\">\
-<tuple id=\"t\"><status><basic>open</basic></status></tuple></presence>",
-    )?;
-    assert_eq!(alice.receive("SIP/2.0 200")?.header("CSeq"), "1 PUBLISH");
+    publish(&mut alice, "", &pidf("desk", "open"))?;
     let notify = bob.receive("NOTIFY ")?;
     assert!(notify.body().contains("<basic>open</basic>"), "{notify:?}");
     bob.answer(&notify, "200 OK", "", "")?;

@@ -1,46 +1,54 @@
 //! Nodes that are killed, that lose their disk, and that lose each other.
 
 use anyhow::{Context, Result, bail};
-use peers::{Cable, Rollcall, Signal, UserAgent};
+use peers::{
+    Cable, Message, Rollcall, Signal, UserAgent, contacts, pidf, publish, register, subscribe, told,
+};
 
 use crate::nodes::{
-    BINDINGS, NOTIFIED, PUBLICATIONS, Plan, SUBSCRIPTIONS, lose_disk, pair, settle, wait_until_up,
+    BINDINGS, NOTIFIED, PUBLICATIONS, Plan, SUBSCRIPTIONS, lose_disk, pair, pair_by_cables, settle,
+    wait_until_up,
 };
-use crate::sip::{contacts, cseq, pidf, publish, register, sender_port, subscribe, told};
+
+/// Bob watches at one node; returns what he is told when another node has all of it.
+fn watch(bob: &mut UserAgent, at: &mut Rollcall, other: &mut Rollcall) -> Result<Message> {
+    subscribe(bob, 1, None, 600)?;
+    let first = told(bob)?;
+    at.wait_for_metric(NOTIFIED, 1.0)?;
+    other.wait_for_metric(SUBSCRIPTIONS, 1.0)?;
+    settle(at, other)?;
+    Ok(first)
+}
 
 /// The watcher of a node that was killed is told by the other, in the same dialog (RFC 3261 §12.2.1.1).
 #[test]
 fn a_survivor_notifies_the_watchers_of_the_dead() -> Result<()> {
     let (_plan, mut a, mut b) = pair("")?;
     let (mut alice, mut bob) = (UserAgent::udp(b.sip())?, UserAgent::udp(a.sip())?);
-    subscribe(&mut bob, 1, None, 600)?;
-    let first = told(&mut bob)?;
-    a.wait_for_metric(NOTIFIED, 1.0)?;
-    b.wait_for_metric(SUBSCRIPTIONS, 1.0)?;
-    settle(&a, &mut b)?;
+    let first = watch(&mut bob, &mut a, &mut b)?;
 
     a.kill()?;
     publish(&mut alice, "", &pidf("desk", "open"))?;
     let second = told(&mut bob)?;
-    assert_eq!(sender_port(&second)?, b.sip_port());
-    assert!(cseq(&second)? > cseq(&first)?, "{first:?} {second:?}");
+    assert_eq!(second.sender_port()?, b.sip_port());
+    assert!(second.cseq()? > first.cseq()?, "{first:?} {second:?}");
     assert_eq!(second.header("From"), first.header("From"));
     assert!(second.body().contains("<basic>open</basic>"), "{second:?}");
 
     // What comes now is told at once, and the dialog is refreshed at the node that said so in its Contact.
     publish(&mut alice, "", &pidf("mobile", "closed"))?;
     let third = told(&mut bob)?;
-    assert_eq!(cseq(&third)?, cseq(&second)? + 1);
+    assert_eq!(third.cseq()?, second.cseq()? + 1);
     bob.turn_to(b.sip())?;
     subscribe(&mut bob, 2, Some(&third), 300)?;
-    assert_eq!(cseq(&told(&mut bob)?)?, cseq(&third)? + 1);
+    assert_eq!(told(&mut bob)?.cseq()?, third.cseq()? + 1);
 
     // Who comes back is told that it is no longer its subscription.
     a.start_again()?;
     wait_until_up(&mut b, 1)?;
     publish(&mut alice, "", &pidf("car", "open"))?;
     let last = told(&mut bob)?;
-    assert_eq!((cseq(&last)?, sender_port(&last)?), (cseq(&third)? + 2, b.sip_port()));
+    assert_eq!((last.cseq()?, last.sender_port()?), (third.cseq()? + 2, b.sip_port()));
     a.wait_for_metric(PUBLICATIONS, 3.0)?;
     assert_eq!(a.metric(NOTIFIED)?, 0.0, "nobody is told twice");
     Ok(())
@@ -50,39 +58,29 @@ fn a_survivor_notifies_the_watchers_of_the_dead() -> Result<()> {
 /// (RFC 3261 §12.2.2), and it learns so itself when the two meet.
 #[test]
 fn an_old_owner_is_below_the_new_one() -> Result<()> {
-    let plan = Plan::new(&["a", "b"], "start_wait_ms = 100")?;
-    let to_a = Cable::new(plan.places[0].link)?;
-    let to_b = Cable::new(plan.places[1].link)?;
-    let mut nodes = plan.start_via(|_, to| if to == 0 { to_a.address() } else { to_b.address() })?;
-    let (mut b, mut a) = (nodes.pop().context("b")?, nodes.pop().context("a")?);
+    let (_plan, mut a, mut b, cables) = pair_by_cables("start_wait_ms = 100")?;
     let (mut alice, mut bob) = (UserAgent::udp(b.sip())?, UserAgent::udp(a.sip())?);
-    subscribe(&mut bob, 1, None, 600)?;
-    told(&mut bob)?;
-    a.wait_for_metric(NOTIFIED, 1.0)?;
-    b.wait_for_metric(SUBSCRIPTIONS, 1.0)?;
-    settle(&a, &mut b)?;
+    watch(&mut bob, &mut a, &mut b)?;
     a.kill()?;
     publish(&mut alice, "", &pidf("desk", "open"))?;
     let newer = told(&mut bob)?;
-    assert_eq!(sender_port(&newer)?, b.sip_port());
+    assert_eq!(newer.sender_port()?, b.sip_port());
 
-    to_a.cut();
-    to_b.cut();
+    cables.iter().for_each(Cable::cut);
     a.start_again()?;
     publish(&mut UserAgent::udp(a.sip())?, "", &pidf("mobile", "open"))?;
     let older = bob.receive("NOTIFY ")?;
-    assert_eq!(sender_port(&older)?, a.sip_port());
-    assert!(cseq(&older)? < cseq(&newer)?, "{older:?} {newer:?}");
+    assert_eq!(older.sender_port()?, a.sip_port());
+    assert!(older.cseq()? < newer.cseq()?, "{older:?} {newer:?}");
     bob.answer(&older, "500 Server Internal Error", "", "")?;
 
-    to_a.mend();
-    to_b.mend();
+    cables.iter().for_each(Cable::mend);
     let mut last = bob.receive("NOTIFY ")?;
-    while cseq(&last)? < cseq(&newer)? {
+    while last.cseq()? < newer.cseq()? {
         bob.answer(&last, "500 Server Internal Error", "", "")?;
         last = bob.receive("NOTIFY ")?;
     }
-    assert_eq!((cseq(&last)?, sender_port(&last)?), (cseq(&newer)? + 1, b.sip_port()));
+    assert_eq!((last.cseq()?, last.sender_port()?), (newer.cseq()? + 1, b.sip_port()));
     bob.answer(&last, "200 OK", "", "")
 }
 
@@ -91,17 +89,13 @@ fn an_old_owner_is_below_the_new_one() -> Result<()> {
 fn a_node_that_was_frozen_gives_way() -> Result<()> {
     let (_plan, mut a, mut b) = pair("")?;
     let (mut alice, mut bob) = (UserAgent::udp(b.sip())?, UserAgent::udp(a.sip())?);
-    subscribe(&mut bob, 1, None, 600)?;
-    let first = told(&mut bob)?;
-    a.wait_for_metric(NOTIFIED, 1.0)?;
-    b.wait_for_metric(SUBSCRIPTIONS, 1.0)?;
-    settle(&a, &mut b)?;
+    let first = watch(&mut bob, &mut a, &mut b)?;
 
     a.signal(Signal::STOP)?;
     publish(&mut alice, "", &pidf("desk", "open"))?;
     let second = told(&mut bob)?;
-    assert_eq!(sender_port(&second)?, b.sip_port());
-    assert!(cseq(&second)? > cseq(&first)?);
+    assert_eq!(second.sender_port()?, b.sip_port());
+    assert!(second.cseq()? > first.cseq()?);
 
     a.signal(Signal::CONT)?;
     a.wait_for("requests are taken again")?;
@@ -113,13 +107,13 @@ fn a_node_that_was_frozen_gives_way() -> Result<()> {
     publish(&mut alice, "", &pidf("mobile", "open"))?;
     // What the frozen node says before it knows is refused, as it is below what the watcher had (RFC 3261 §12.2.2).
     let mut third = bob.receive("NOTIFY ")?;
-    while cseq(&third)? < cseq(&second)? {
-        assert_eq!(sender_port(&third)?, a.sip_port());
+    while third.cseq()? < second.cseq()? {
+        assert_eq!(third.sender_port()?, a.sip_port());
         bob.answer(&third, "500 Server Internal Error", "", "")?;
         third = bob.receive("NOTIFY ")?;
     }
     bob.answer(&third, "200 OK", "", "")?;
-    assert_eq!((cseq(&third)?, sender_port(&third)?), (cseq(&second)? + 1, b.sip_port()));
+    assert_eq!((third.cseq()?, third.sender_port()?), (second.cseq()? + 1, b.sip_port()));
     b.wait_for_metric(NOTIFIED, 2.0)?;
     assert_eq!(a.metric(NOTIFIED)?, 1.0, "nothing but the first was taken from it");
     Ok(())
@@ -151,29 +145,24 @@ fn a_node_that_lost_its_disk_has_all_again() -> Result<()> {
     }
     publish(&mut alice, &format!("SIP-If-Match: {desk}"), &pidf("desk", "closed"))?;
     let second = told(&mut bob)?;
-    assert!(cseq(&second)? > cseq(&first)?, "{first:?} {second:?}");
+    assert!(second.cseq()? > first.cseq()?, "{first:?} {second:?}");
     assert!(second.body().contains("<basic>closed</basic>"), "{second:?}");
     subscribe(&mut bob, 2, Some(&accepted), 300)?;
-    assert!(cseq(&told(&mut bob)?)? > cseq(&second)?);
+    assert!(told(&mut bob)?.cseq()? > second.cseq()?);
     Ok(())
 }
 
 /// What is removed while two nodes cannot talk is removed on both when they can.
 #[test]
 fn what_was_removed_during_a_cut_stays_removed() -> Result<()> {
-    let plan = Plan::new(&["a", "b"], "")?;
-    let to_a = Cable::new(plan.places[0].link)?;
-    let to_b = Cable::new(plan.places[1].link)?;
-    let mut nodes = plan.start_via(|_, to| if to == 0 { to_a.address() } else { to_b.address() })?;
-    let (mut b, mut a) = (nodes.pop().context("b")?, nodes.pop().context("a")?);
+    let (_plan, mut a, mut b, cables) = pair_by_cables("")?;
     let mut agent = UserAgent::udp(a.sip())?;
     register(&mut agent, "alice", 1, "Contact: <sip:alice@192.0.2.1>, <sip:alice@192.0.2.2>")?;
     let desk = publish(&mut agent, "", &pidf("desk", "open"))?;
     b.wait_for_metric(BINDINGS, 2.0)?;
     b.wait_for_metric(PUBLICATIONS, 1.0)?;
 
-    to_a.cut();
-    to_b.cut();
+    cables.iter().for_each(Cable::cut);
     for node in [&mut a, &mut b] {
         wait_until_up(node, 0)?;
     }
@@ -184,8 +173,7 @@ fn what_was_removed_during_a_cut_stays_removed() -> Result<()> {
     register(&mut agent, "carol", 1, "Contact: <sip:carol@192.0.2.3>")?;
     assert_eq!((a.metric(BINDINGS)?, b.metric(BINDINGS)?), (3.0, 1.0));
 
-    to_a.mend();
-    to_b.mend();
+    cables.iter().for_each(Cable::mend);
     for node in [&mut a, &mut b] {
         wait_until_up(node, 1)?;
         node.wait_for_metric(BINDINGS, 2.0)?;
@@ -255,7 +243,7 @@ fn two_survivors_share_the_watchers_of_the_dead() -> Result<()> {
     publish(&mut UserAgent::udp(nodes[1].sip())?, "", &pidf("desk", "open"))?;
     for (bob, first) in &mut bobs {
         let second = told(bob)?;
-        assert!(cseq(&second)? > cseq(first)? && second.body().contains("open"), "{second:?}");
+        assert!(second.cseq()? > first.cseq()? && second.body().contains("open"), "{second:?}");
     }
     let notified = |node: &Rollcall| node.metric(NOTIFIED).unwrap_or(0.0);
     // Each is told once, so the two make all of them.
@@ -273,13 +261,9 @@ fn two_survivors_share_the_watchers_of_the_dead() -> Result<()> {
 fn a_minority_notifies_nobody() -> Result<()> {
     let plan = Plan::new(&["a", "b", "c"], "")?;
     let mut nodes = plan.start()?;
-    let mut bob = UserAgent::udp(nodes[0].sip())?;
-    subscribe(&mut bob, 1, None, 600)?;
-    let first = told(&mut bob)?;
-    nodes[0].wait_for_metric(NOTIFIED, 1.0)?;
     let [a, b, c] = &mut nodes[..] else { bail!("three nodes") };
-    c.wait_for_metric(SUBSCRIPTIONS, 1.0)?;
-    settle(a, c)?;
+    let mut bob = UserAgent::udp(a.sip())?;
+    let first = watch(&mut bob, a, c)?;
 
     b.kill()?;
     wait_until_up(c, 1)?;
@@ -288,8 +272,8 @@ fn a_minority_notifies_nobody() -> Result<()> {
     publish(&mut UserAgent::udp(c.sip())?, "", &pidf("desk", "open"))?;
     a.start_again()?;
     let second = told(&mut bob)?;
-    assert_eq!(sender_port(&second)?, a.sip_port());
-    assert!(cseq(&second)? > cseq(&first)? && second.body().contains("desk"), "{second:?}");
+    assert_eq!(second.sender_port()?, a.sip_port());
+    assert!(second.cseq()? > first.cseq()? && second.body().contains("desk"), "{second:?}");
     assert_eq!(c.metric(NOTIFIED)?, 0.0);
     Ok(())
 }

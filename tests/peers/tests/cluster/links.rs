@@ -7,10 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use peers::{Rollcall, UserAgent, binary, free_port};
+use peers::{Rollcall, UserAgent, binary, free_port, register};
 
 use crate::nodes::{BINDINGS, Plan, local, pair, wait_until_up};
-use crate::sip::register;
 
 const REFUSED: &str = "rollcall_replication_refused_total{reason=\"handshake\"}";
 

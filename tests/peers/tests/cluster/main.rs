@@ -4,5 +4,4 @@ mod credentials;
 mod failure;
 mod links;
 mod nodes;
-mod sip;
 mod state;

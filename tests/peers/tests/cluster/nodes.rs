@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result};
-use peers::{OPEN, Rollcall, UserAgent, free_port};
+use peers::{Cable, OPEN, Rollcall, UserAgent, free_port, register};
 use tempfile::TempDir;
-
-use crate::sip::register;
 
 pub(crate) const BINDINGS: &str = "rollcall_registrar_bindings{domain=\"example.test\"}";
 pub(crate) const PUBLICATIONS: &str = "rollcall_presence_publications{domain=\"example.test\"}";
@@ -99,6 +97,15 @@ pub(crate) fn pair(keys: &str) -> Result<(Plan, Rollcall, Rollcall)> {
     let mut nodes = plan.start()?;
     let (b, a) = (nodes.pop().context("b")?, nodes.pop().context("a")?);
     Ok((plan, a, b))
+}
+
+/// Two nodes, and the cables by which each is reached by the other.
+pub(crate) fn pair_by_cables(keys: &str) -> Result<(Plan, Rollcall, Rollcall, [Cable; 2])> {
+    let plan = Plan::new(&["a", "b"], keys)?;
+    let cables = [Cable::new(plan.places[0].link)?, Cable::new(plan.places[1].link)?];
+    let mut nodes = plan.start_via(|_, to| cables[to].address())?;
+    let (b, a) = (nodes.pop().context("b")?, nodes.pop().context("a")?);
+    Ok((plan, a, b, cables))
 }
 
 /// Waits until a node has heard of so many others.

@@ -1,10 +1,9 @@
 //! What one node is told, the others have.
 
 use anyhow::Result;
-use peers::{Message, UserAgent};
+use peers::{Message, UserAgent, contacts, page, pidf, publish, register, subscribe, told};
 
 use crate::nodes::{BINDINGS, NOTIFIED, PUBLICATIONS, Plan, SUBSCRIPTIONS, pair, settle};
-use crate::sip::{contacts, cseq, pidf, publish, register, sender_port, subscribe, told};
 
 #[test]
 fn who_registers_on_one_node_is_reached_through_the_other() -> Result<()> {
@@ -16,17 +15,8 @@ fn who_registers_on_one_node_is_reached_through_the_other() -> Result<()> {
     assert_eq!(contacts(&b, "alice")?, [contact]);
 
     let mut carol = UserAgent::udp(b.sip())?;
-    carol.request(
-        "MESSAGE sip:alice@example.test SIP/2.0
-         From: <sip:carol@example.test>;tag=c
-         To: <sip:alice@example.test>
-         Call-ID: message
-         CSeq: 1 MESSAGE",
-    )?;
-    let message = alice.receive("MESSAGE ")?;
-    assert_eq!(sender_port(&message)?, b.sip_port());
-    alice.answer(&message, "200 OK", "alice", "")?;
-    carol.receive("SIP/2.0 200")?;
+    let message = page(&mut carol, &mut alice)?;
+    assert_eq!(message.sender_port()?, b.sip_port());
 
     // And who leaves the other is left everywhere.
     alice.turn_to(b.sip())?;
@@ -49,7 +39,7 @@ fn what_is_published_on_one_node_is_told_by_the_other() -> Result<()> {
 
     let desk = publish(&mut alice, "", &pidf("desk", "open"))?;
     let second = told(&mut bob)?; // so it is on the other node
-    assert_eq!((cseq(&second)?, sender_port(&second)?), (cseq(&first)? + 1, b.sip_port()));
+    assert_eq!((second.cseq()?, second.sender_port()?), (first.cseq()? + 1, b.sip_port()));
     assert!(second.body().contains("<basic>open</basic>"), "{second:?}");
 
     // Modified, refreshed and removed on the other node: every tag is known there.
@@ -62,7 +52,7 @@ fn what_is_published_on_one_node_is_told_by_the_other() -> Result<()> {
     alice.turn_to(a.sip())?;
     publish(&mut alice, &format!("SIP-If-Match: {desk}\nExpires: 0"), "")?;
     let last = told(&mut bob)?;
-    assert_eq!(cseq(&last)?, cseq(&third)? + 1, "a refresh changes nothing");
+    assert_eq!(last.cseq()?, third.cseq()? + 1, "a refresh changes nothing");
     assert!(!last.body().contains("desk"), "{last:?}");
     for node in [&mut a, &mut b] {
         node.wait_for_metric(PUBLICATIONS, 0.0)?;
@@ -79,20 +69,20 @@ fn a_subscription_moves_with_its_refresh() -> Result<()> {
     let (mut alice, mut bob) = (UserAgent::udp(a.sip())?, UserAgent::udp(a.sip())?);
     let accepted = subscribe(&mut bob, 1, None, 600)?;
     let first = told(&mut bob)?;
-    assert_eq!(sender_port(&first)?, a.sip_port());
+    assert_eq!(first.sender_port()?, a.sip_port());
     b.wait_for_metric(SUBSCRIPTIONS, 1.0)?;
     // As through one name that both nodes have.
     let at_b = Message::new(accepted.text().replace(&a.sip().to_string(), &b.sip().to_string()));
     bob.turn_to(b.sip())?;
     subscribe(&mut bob, 2, Some(&at_b), 600)?;
     let second = told(&mut bob)?;
-    assert_eq!(sender_port(&second)?, b.sip_port());
-    assert!(cseq(&second)? > cseq(&first)?);
+    assert_eq!(second.sender_port()?, b.sip_port());
+    assert!(second.cseq()? > first.cseq()?);
     settle(&b, &mut a)?;
 
     publish(&mut alice, "", &pidf("desk", "open"))?;
     let third = told(&mut bob)?;
-    assert_eq!((cseq(&third)?, sender_port(&third)?), (cseq(&second)? + 1, b.sip_port()));
+    assert_eq!((third.cseq()?, third.sender_port()?), (second.cseq()? + 1, b.sip_port()));
     assert!(third.body().contains("desk"), "told once when it moves: {third:?}");
     subscribe(&mut bob, 3, Some(&third), 0)?;
     let last = told(&mut bob)?;

@@ -4,10 +4,9 @@ use std::fs;
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use peers::{OPEN, Rollcall, UserAgent, free_port};
+use peers::{OPEN, Rollcall, UserAgent, contacts, free_port, pidf, publish, register, subscribe, told};
 
 use crate::scripted::{Place, Wire, pubinfo, reginfo, value};
-use crate::sip::{contacts, pidf, publish, register, subscribe, told};
 
 const BINDINGS: &str = "rollcall_registrar_bindings{domain=\"example.test\"}";
 const UP: &str = "rollcall_replication_peer_up";

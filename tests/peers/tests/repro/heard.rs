@@ -1,10 +1,9 @@
 //! The server as it hears what a repro says.
 
 use anyhow::Result;
-use peers::{OPEN, Rollcall, UserAgent, free_port};
+use peers::{OPEN, Rollcall, UserAgent, contacts, free_port, page, pidf, publish, register, subscribe, told};
 
 use crate::scripted::{COMPLETE, Place, Wire, half, pubinfo, reginfo, value};
-use crate::sip::{contacts, pidf, publish, register, subscribe, told};
 
 const BINDINGS: &str = "rollcall_registrar_bindings{domain=\"example.test\"}";
 const PUBLICATIONS: &str = "rollcall_presence_publications{domain=\"example.test\"}";
@@ -177,16 +176,7 @@ fn a_connection_outlives_its_copy() -> Result<()> {
     let mut carol = UserAgent::udp(half.server.sip())?;
     let listed = register(&mut carol, "alice", 1, "")?;
     assert!(listed.header("Contact").contains("q=0.7"), "{listed:?}");
-    carol.request(
-        "MESSAGE sip:alice@example.test SIP/2.0
-         From: <sip:carol@example.test>;tag=c
-         To: <sip:alice@example.test>
-         Call-ID: message
-         CSeq: 1 MESSAGE",
-    )?;
-    let message = alice.receive("MESSAGE ")?;
-    alice.answer(&message, "200 OK", "alice", "")?;
-    carol.receive("SIP/2.0 200")?;
+    page(&mut carol, &mut alice)?;
     Ok(())
 }
 

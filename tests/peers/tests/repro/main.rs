@@ -6,7 +6,4 @@ mod heard;
 mod keys;
 mod pair;
 mod scripted;
-#[allow(dead_code)] // the requests of all tests of several servers
-#[path = "../cluster/sip.rs"]
-mod sip;
 mod told;

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use peers::{Cable, Rollcall, UserAgent, free_port};
+use peers::{
+    Cable, Rollcall, UserAgent, contacts, free_port, page, pidf, publish, register, subscribe, told,
+};
 
 use crate::scripted::config;
-use crate::sip::{contacts, pidf, publish, register, subscribe, told};
 
 const BINDINGS: &str = "rollcall_registrar_bindings{domain=\"example.test\"}";
 const PUBLICATIONS: &str = "rollcall_presence_publications{domain=\"example.test\"}";
@@ -55,16 +56,7 @@ fn who_registers_on_one_is_known_on_the_other_and_who_leaves_too() -> Result<()>
     let contact = format!("<sip:alice@{}", alice.address());
     assert!(contacts(&b, "alice")?.contains(&contact));
     let mut carol = UserAgent::udp(b.sip())?;
-    carol.request(
-        "MESSAGE sip:alice@example.test SIP/2.0
-         From: <sip:carol@example.test>;tag=c
-         To: <sip:alice@example.test>
-         Call-ID: message
-         CSeq: 1 MESSAGE",
-    )?;
-    let message = alice.receive("MESSAGE ")?;
-    alice.answer(&message, "200 OK", "alice", "")?;
-    carol.receive("SIP/2.0 200")?;
+    page(&mut carol, &mut alice)?;
 
     // One leaves here, the other there.
     register(&mut alice, "alice", 2, "Contact: <sip:alice@192.0.2.9>;expires=0")?;

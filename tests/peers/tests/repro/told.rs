@@ -1,10 +1,9 @@
 //! The server as it tells a repro what is here, and what changes (presence-and-replication §6.2 to §6.6).
 
 use anyhow::Result;
-use peers::UserAgent;
+use peers::{UserAgent, pidf, publish, register};
 
 use crate::scripted::{COMPLETE, REQUEST, Wire, half, reginfo, timeless, value};
-use crate::sip::{pidf, publish, register};
 
 const BINDINGS: &str = "rollcall_registrar_bindings{domain=\"example.test\"}";
 const INSTANCE: &str = "urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF";
