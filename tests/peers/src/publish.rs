@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::UserAgent;
 
-/// A document of Alice's with one tuple (RFC 3863 §4.1).
+/// A document of Alice's with one tuple (RFC 3863).
 pub fn pidf(tuple: &str, basic: &str) -> String {
     format!(
         "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:alice@example.test\">\

@@ -1,4 +1,4 @@
-//! REGISTER (RFC 3261 §10).
+//! REGISTER (RFC 3261 §10.2).
 
 use anyhow::Result;
 
