@@ -160,11 +160,15 @@ impl Part {
         self.entries.len()
     }
 
-    /// What there is in some buckets, a bit for each, and has not ended.
+    /// What there is in some buckets, a bit for each, and has not ended. In order, as all that comes of it on another node
+    /// then happens in the same order in every run.
     pub(crate) fn list(&self, buckets: u64, now_ms: u64) -> Vec<Listed> {
         let is_asked = |hash: &KeyHash| buckets >> hash.bucket() & 1 == 1;
         let listed = self.entries.iter().filter(|(hash, entry)| is_asked(hash) && entry.expires_ms > now_ms);
-        listed.map(|(hash, entry)| Listed { hash: *hash, version: entry.version }).collect()
+        let mut listed: Vec<_> =
+            listed.map(|(hash, entry)| Listed { hash: *hash, version: entry.version }).collect();
+        listed.sort_unstable_by_key(|listed| listed.hash);
+        listed
     }
 
     /// Whether somebody has something newer than what is here.
@@ -172,9 +176,11 @@ impl Part {
         self.entries.get(&listed.hash).is_none_or(|entry| entry.version < listed.version)
     }
 
-    /// All that was removed, with its version and the time until which that is remembered.
+    /// All that was removed, with its version and the time until which that is remembered; in order, as above.
     pub(crate) fn tombstones(&self) -> impl Iterator<Item = (KeyHash, &Tombstone, Version, u64)> {
-        self.tombstones.iter().filter_map(|(hash, tombstone)| {
+        let mut tombstones: Vec<_> = self.tombstones.iter().collect();
+        tombstones.sort_unstable_by_key(|(hash, _)| **hash);
+        tombstones.into_iter().filter_map(|(hash, tombstone)| {
             self.entries.get(hash).map(|entry| (*hash, tombstone, entry.version, entry.expires_ms))
         })
     }
