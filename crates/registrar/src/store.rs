@@ -203,7 +203,9 @@ impl Store {
         let Some(persistence) = self.persistence.get() else { return Ok(None) };
         // Who removes a binding has done so on all nodes, also where it has not come to yet.
         let absent = persistence.replica.as_ref().map_or(&[][..], |_| &change.absent[..]);
-        if change.is_empty() && absent.is_empty() {
+        // What only its time has ended is not written down: another node may have heard of a refresh, which that would undo.
+        let removed = || bindings.of(&change.removed).filter(|binding| binding.is_live(now));
+        if removed().next().is_none() && change.stored.is_empty() && absent.is_empty() {
             return Ok(None);
         }
         // What ends is taken even when the disk is full: the journal keeps some room for it.
@@ -212,7 +214,7 @@ impl Store {
         }
         let unix_ms = (persistence.unix_ms)();
         Ok(persistence.append(now, unix_ms, lane, |out| {
-            for binding in bindings.of(&change.removed).chain(absent) {
+            for binding in removed().chain(absent) {
                 persist::remove(out, aor, binding);
             }
             for binding in &change.stored {

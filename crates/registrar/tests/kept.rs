@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 use common::{alice, register, udp};
 use prometheus::Registry;
 use registrar::{Bindings, Config, Error, Metrics, Outcome, Register, Store};
-use replication::{Directory, Files, Journal, Options, Persistence, SegmentFile, Unkept};
+use replication::{
+    Directory, Files, Journal, Options, Persistence, Replica, ReplicaMetrics, ReplicaOptions, SegmentFile,
+    Unkept,
+};
 
 /// The directory of a disk without room.
 struct Full(Directory);
@@ -60,10 +63,7 @@ impl World {
     }
 
     fn register(&self, cseq: u32, headers: &str) -> Result<Outcome, Error> {
-        let request = register("a@192.0.2.1", cseq, headers);
-        let config = Config::default();
-        let register = Register::read(&request, &udp(), &alice(), &config).unwrap();
-        self.store.register(self.now, &alice(), &register, &config, |_| ()).map(|done| done.outcome)
+        register_at(&self.store, self.now, cseq, headers)
     }
 
     /// The contacts and their seconds.
@@ -74,6 +74,13 @@ impl World {
         contacts.sort();
         contacts
     }
+}
+
+fn register_at(store: &Store, now: Instant, cseq: u32, headers: &str) -> Result<Outcome, Error> {
+    let request = register("a@192.0.2.1", cseq, headers);
+    let config = Config::default();
+    let register = Register::read(&request, &udp(), &alice(), &config).unwrap();
+    store.register(now, &alice(), &register, &config, |_| ()).map(|done| done.outcome)
 }
 
 fn directory(path: &Path) -> Directory {
@@ -161,4 +168,19 @@ fn what_is_removed_where_it_is_not_known_is_told_to_the_others() {
     assert_eq!(decide(1, "Contact: <sip:a@h1>"), [""; 0]);
     assert_eq!(decide(2, "Contact: <sip:a@h1>;expires=0, <sip:a@h2>;expires=0"), ["sip:a@h2"]);
     assert_eq!(decide(3, "Contact: <sip:a@h1>;expires=0"), ["sip:a@h1"]);
+}
+
+// RFC 3261 §10.3 step 7: another node may have refreshed what has expired by what was heard here. So its end is nobody's change.
+#[test]
+fn what_has_expired_is_not_removed_elsewhere() {
+    let store = Store::new(Metrics::register(&Registry::new()).unwrap(), Arc::new(|_, _| ()));
+    let (now, metrics) = (Instant::now(), ReplicaMetrics::register(&Registry::new()).unwrap());
+    let replica = Replica::new("a", &["b".into()], ReplicaOptions::default(), metrics, 1, now, 0);
+    store.persist(Persistence { journal: None, replica: Some(Arc::clone(&replica)), unix_ms: || 0 });
+    register_at(&store, now, 1, "Contact: <sip:a@h1>;expires=60").unwrap();
+    let before = replica.digest();
+    let later = now + Duration::from_secs(61);
+    assert_eq!(register_at(&store, later, 2, "-"), Ok(Outcome::Fetched));
+    assert_eq!(store.bindings(&alice(), later), []);
+    assert_eq!(replica.digest(), before);
 }
