@@ -182,6 +182,24 @@ impl Model {
         }
     }
 
+    /// The publications of an AOR.
+    pub(crate) fn publications(&self, aor: usize) -> impl Iterator<Item = (&Key, &History)> {
+        let key = |aor| Key::Publication { aor, client: 0, ordinal: 0 };
+        self.keys.range(key(aor)..key(aor + 1))
+    }
+
+    /// Whether an AOR has a publication that a request made twice.
+    pub(crate) fn has_doubled(&self, aor: usize) -> bool {
+        self.publications(aor).any(|(_, history)| history.is_doubled)
+    }
+
+    /// Whether a node must have known, at some time, of all that was done to the publications of an AOR and mattered then.
+    pub(crate) fn knows_all(&self, aor: usize, node: usize, at: Ms, ways: &Ways) -> bool {
+        let executions = self.publications(aor).flat_map(|(_, history)| &history.executions);
+        let mut of_then = executions.filter(|e| e.at <= at && at < e.until + self.late_ms);
+        of_then.all(|e| self.is_known(e, node, at, ways))
+    }
+
     /// Whether all that a node wrote in earlier lives is still on its disk.
     pub(crate) fn has_kept_disk(&self, node: usize) -> bool {
         self.has_disks && !self.standing[node].has_lost_disk

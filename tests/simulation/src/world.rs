@@ -67,6 +67,8 @@ pub(crate) struct World {
     last_connection: u64,
     lives: u64,
     crashes: Vec<Option<(Ms, bool)>>,
+    /// Operations that were answered, each by a life of a node.
+    responded: BTreeSet<(usize, u64)>,
     /// Operations whose acknowledgement waited for a peer in vain.
     alone: BTreeSet<usize>,
     failure: Option<String>,
@@ -120,6 +122,7 @@ impl World {
             connections: BTreeMap::new(),
             last_connection: 0,
             lives: 0,
+            responded: BTreeSet::new(),
             alone: BTreeSet::new(),
             failure: None,
             setting,
@@ -341,7 +344,8 @@ impl World {
         self.model.executed(operation, self.now);
         let writes = &self.model.operations[operation].writes;
         if let Some((crate::model::Key::Subscription { client, ordinal }, _, _)) = writes.first() {
-            self.streams.list.entry((*client, *ordinal)).or_default().subscribed_at = self.now;
+            let stream = self.streams.list.entry((*client, *ordinal)).or_default();
+            stream.subscribed(operation, self.now, node);
         }
         let text = format!("node {node} executes {operation}: {writes:?}");
         self.trace.note(self.now, text);
@@ -407,6 +411,9 @@ impl World {
         let Some(operation) = sip::operation_of(response.via().branch()) else { return };
         let code = response.status().as_u16();
         self.trace.note(self.now, format!("node {node} answers {operation}: {code}"));
+        if !self.responded.insert((operation, self.nodes[node].life)) {
+            return; // the same again
+        }
         if let (412 | 481, Some(known)) = (code, self.model.operations.get(operation)) {
             let key = known.writes.first().map(|(key, _, _)| *key);
             if key.is_some_and(|key| self.model.must_follow(&key, operation, node, self.now, &self.ways)) {
@@ -447,10 +454,12 @@ impl World {
             }
             let (now, _) = self.enter(node);
             let Node { process: Some(process), is_deaf: false, life, .. } = &self.nodes[node] else { return };
-            if !process.is_serving() {
+            let is_response = bytes.starts_with(b"SIP/2.0 ");
+            // As a worker of the server does: what waited while the process was stopped is as old as what it knows.
+            if !process.is_serving() || (!is_response && process.replica.is_behind(now)) {
                 return;
             }
-            if bytes.starts_with(b"SIP/2.0 ")
+            if is_response
                 && let Framed::Response(response) = Framed::datagram(bytes.clone(), &Limits::default())
             {
                 let (call_id, cseq) = (response.call_id(), response.cseq().number);

@@ -30,6 +30,8 @@ pub(crate) struct Stream {
     emissions: Vec<Emission>,
     /// When a SUBSCRIBE was last executed.
     pub(crate) subscribed_at: Ms,
+    /// The last one that the watcher sent of those: the operation, when, and by which node.
+    latest: (usize, Ms, usize),
     /// NOTIFYs in a row that were not answered by 2xx.
     failures: u32,
     /// From tag of its NOTIFYs.
@@ -45,6 +47,8 @@ struct Emission {
     branch: String,
     shown: Option<Vec<Tuple>>,
     is_last: bool,
+    /// Whether the node that sent it must know of the last SUBSCRIBE.
+    is_informed: bool,
     /// When the answer came to the node that sent it, and its code.
     answered: Option<(Ms, u16)>,
     /// Nodes that know that it was answered, a bit each.
@@ -111,7 +115,7 @@ impl Streams {
             .check_order(sender, cseq, model, ways)
             .and_then(|is_fenced| {
                 self.fenced += u64::from(is_fenced);
-                stream.check_need(sender, aor, shown.as_deref(), model)
+                stream.check_need(sender, aor, shown.as_deref(), model, ways)
             })
             .and_then(|()| check_truth(sender, aor, shown.as_deref(), model, ways));
         let (client, ordinal) = subscription;
@@ -123,6 +127,7 @@ impl Streams {
         }
         let Sender { now: at, node, life, .. } = sender;
         let branch = branch.to_owned();
+        let is_informed = stream.is_informed(sender, ways);
         stream.emissions.push(Emission {
             at,
             node,
@@ -131,6 +136,7 @@ impl Streams {
             branch,
             shown,
             is_last,
+            is_informed,
             answered: None,
             known_to: 0,
         });
@@ -179,7 +185,26 @@ impl Streams {
     }
 }
 
+impl Emission {
+    fn is_accepted(&self) -> bool {
+        matches!(self.answered, Some((_, 200..300)))
+    }
+}
+
 impl Stream {
+    /// A SUBSCRIBE is executed.
+    pub(crate) fn subscribed(&mut self, operation: usize, at: Ms, node: usize) {
+        self.subscribed_at = at;
+        self.latest = self.latest.max((operation, at, node));
+    }
+
+    /// Whether a node must know of the last SUBSCRIBE.
+    fn is_informed(&self, sender: Sender, ways: &Ways) -> bool {
+        let (_, at, node) = self.latest;
+        let is_healthy = ways.healthy_since[node][sender.node].saturating_add(CATCH_UP_MS) <= sender.now;
+        node == sender.node || (is_healthy && at + LAG_MS <= sender.now)
+    }
+
     /// The numbers of a dialog rise, and one NOTIFY is under way at a time. Returns whether this one goes back, as the nodes
     /// did not know of each other: the watcher will refuse it.
     fn check_order(&self, sender: Sender, cseq: u32, model: &Model, ways: &Ways) -> Result<bool, String> {
@@ -195,7 +220,8 @@ impl Stream {
                 return Err(format!("sent while {} is not answered", own.cseq));
             }
             let is_latest = self.emissions.last().is_some_and(|last| last.branch == own.branch);
-            if own.is_last && is_latest && self.subscribed_at <= own.at {
+            let is_end = own.is_last && (own.is_informed || own.is_accepted());
+            if is_end && is_latest && self.subscribed_at <= own.at {
                 return Err("sent after the last one".to_owned());
             }
         }
@@ -225,14 +251,20 @@ impl Stream {
         aor: usize,
         shown: Option<&[Tuple]>,
         model: &Model,
+        ways: &Ways,
     ) -> Result<(), String> {
         let (Some(last), Some(shown)) = (self.emissions.last(), shown) else { return Ok(()) };
         let Some((answered_at, 200..300)) = last.answered else { return Ok(()) };
         if self.emissions.iter().any(|e| e.cseq > last.cseq) {
             return Ok(()); // two nodes notify, and have yet to hear of each other
         }
-        let is_asked = self.subscribed_at >= last.at;
-        let is_changed = model.changed_at.get(&aor).is_some_and(|at| at + model.hold_ms + LAG_MS >= last.at);
+        // The last one may have waited before it left.
+        let is_asked = self.subscribed_at + model.hold_ms >= last.at;
+        // Of two publications that one request made, one may come or go without another version being shown.
+        let is_changed = model.changed_at.get(&aor).is_some_and(|at| at + model.hold_ms + LAG_MS >= last.at)
+            || model.has_doubled(aor)
+            // What comes from another node only now may have been removed there since: it comes and goes.
+            || !model.knows_all(aor, sender.node, last.at, ways);
         if last.is_last || is_asked || is_changed || last.shown.as_deref() != Some(shown) {
             return Ok(());
         }
@@ -258,8 +290,7 @@ pub(crate) fn check_truth(
     ways: &Ways,
 ) -> Result<(), String> {
     let Some(shown) = shown else { return Ok(()) };
-    let key = |aor| Key::Publication { aor, client: 0, ordinal: 0 };
-    for key in model.keys.range(key(aor)..key(aor + 1)).map(|(key, _)| key) {
+    for (key, _) in model.publications(aor) {
         let Key::Publication { client, ordinal, .. } = *key else { continue };
         let is_it = |tuple: &&Tuple| (tuple.client, tuple.ordinal) == (client, ordinal);
         let version = shown.iter().find(is_it).map(|tuple| tuple.version);
