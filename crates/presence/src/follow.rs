@@ -100,7 +100,10 @@ impl Shard {
     /// it what that node may not have told.
     fn replace_watcher(&mut self, scene: &Scene<'_>, slot: u32, mut new: Watcher) -> Option<Aor> {
         let known = self.watchers.get_mut(slot)?;
-        let is_claimed = self.is_resumed && known.is_contested_by(&new);
+        let is_contested = known.is_contested_by(&new);
+        let is_claimed = self.is_resumed && is_contested;
+        // Before all is back nobody is told anything, so it is enough to claim it then.
+        new.is_to_be_claimed = !self.is_resumed && (is_contested || known.is_to_be_claimed);
         if is_claimed && known.dialog.remote_cseq() >= new.dialog.remote_cseq() {
             // It knows no more of the watcher than this node does.
             known.dialog.leave_cseq_to(new.cseq_reserved);
@@ -110,7 +113,9 @@ impl Shard {
         }
         new.is_ours |= is_claimed;
         new.dialog.leave_cseq_to(known.dialog.local_cseq().max(known.cseq_reserved));
-        new.generation = known.generation.wrapping_add(1);
+        // What comes of a NOTIFY under way concerns this node only if it goes on.
+        let is_awaited = new.is_ours && new.dialog.await_outcome_of(&known.dialog);
+        new.generation = known.generation.wrapping_add(u32::from(!is_awaited));
         new.armed = known.armed;
         // What the watcher has is a record of its own, which this one changes nothing of.
         let shown = self.presentities.get(&known.presentity).and_then(|p| p.shown.as_ref());
@@ -141,7 +146,7 @@ impl Shard {
     }
 
     /// From now on this node notifies, which the others hear of, and CSeq goes on beyond what was reserved.
-    fn claim(&mut self, scene: &Scene<'_>, slot: u32) {
+    pub(crate) fn claim(&mut self, scene: &Scene<'_>, slot: u32) {
         let Some(watcher) = self.watchers.get_mut(slot) else { return };
         watcher.make_ours();
         let target = Uri::parse(watcher.dialog.remote_target().as_bytes());

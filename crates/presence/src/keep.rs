@@ -30,17 +30,33 @@ impl Shard {
         }
     }
 
-    /// Writes down that this node notifies a subscription from now on, or that the watcher has ended it here, whatever another
-    /// node makes of it; nobody waits for it.
+    /// Writes down what the watcher did not ask for: that this node notifies it, and up to which CSeq number, or that its time
+    /// is over. A SUBSCRIBE that another node took, and of which nothing was heard here yet, counts more than that. Nobody
+    /// waits for it, but for NOTIFYs with numbers that were not reserved before.
     pub(crate) fn keep_claim(&mut self, scene: &Scene<'_>, slot: u32) {
         let Some(kept) = &scene.kept.subscriptions else { return };
         let Some(watcher) = self.watchers.get_mut(slot) else { return };
         let (now, unix_ms, part) = (scene.now, scene.unix_ms, self.index as usize);
         if watcher.dialog.expires_at().is_some() {
+            if watcher.dialog.local_cseq() > watcher.cseq_reserved {
+                scene.has_reserved.set(true);
+            }
             watcher.reserve_cseq();
             drop(kept.claim(now, unix_ms, part, |change| watcher.put(change, now, unix_ms)));
         } else {
+            watcher.cseq_reserved = 0;
+            watcher.is_end_claimed = true;
             drop(kept.claim(now, unix_ms, part, |change| persist::remove_watcher(change, watcher.tag)));
+        }
+    }
+
+    /// The watcher has heard that its time is over: so it is, whatever another node took before.
+    pub(crate) fn keep_end(&mut self, scene: &Scene<'_>, slot: u32) {
+        let Some(kept) = &scene.kept.subscriptions else { return };
+        let Some(watcher) = self.watchers.get_mut(slot) else { return };
+        if watcher.dialog.expires_at().is_none() && std::mem::take(&mut watcher.is_end_claimed) {
+            let (now, unix_ms, part) = (scene.now, scene.unix_ms, self.index as usize);
+            drop(kept.append(now, unix_ms, part, |change| persist::remove_watcher(change, watcher.tag)));
         }
     }
 
@@ -83,12 +99,21 @@ impl Shard {
     /// All that was kept is back: watchers are told what they do not have, and timers run.
     pub(crate) fn resume(&mut self, scene: &Scene<'_>, told: &mut Told, out: &mut Vec<Outgoing>) {
         self.is_resumed = true;
+        // What was taken over before now may not be on the disk yet.
+        scene.has_reserved.set(true);
         let slots: Vec<u32> = self.watchers.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             if let Some(watcher) = self.watchers.get_mut(slot)
                 && let Some(digests) = told.take(watcher.tag)
             {
                 watcher.digests = Some(digests);
+            }
+            if self
+                .watchers
+                .get_mut(slot)
+                .is_some_and(|watcher| std::mem::take(&mut watcher.is_to_be_claimed))
+            {
+                self.claim(scene, slot);
             }
             self.arm_watcher(scene, slot);
         }

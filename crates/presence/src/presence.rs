@@ -1,14 +1,18 @@
 //! The shell: shards under locks, and what is sent once they are let go.
 
+use std::cell::Cell;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Waker};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use replication::{
-    Assertion, Durable, Kind, Malformed, NodeId, Owner, Record, Replicated, Succession, part_of,
+    Assertion, Durable, Kind, Malformed, NodeId, Owner, Persistence, Record, Replicated, Succession, part_of,
 };
 use sip_event::{Failure, Input};
 use sip_message::{Aor, Reply, Request, Response};
@@ -48,6 +52,8 @@ pub struct Presence {
     clock: Clock,
     counts: Counts,
     kept: OnceLock<Kept>,
+    /// NOTIFYs that wait until their CSeq numbers are reserved on the disk.
+    held: Mutex<Vec<(Durable, Vec<Outgoing>)>>,
     shards: Box<[Mutex<Shard>]>,
 }
 
@@ -73,6 +79,7 @@ impl Presence {
             counts: Counts::default(),
             shards: (0..SHARDS).map(|index| Mutex::new(Shard::new(index, seed, now, unix_ms))).collect(),
             kept: OnceLock::new(),
+            held: Mutex::default(),
         })
     }
 
@@ -246,9 +253,18 @@ impl Presence {
             let kept = durable.await;
             let answered = kept.map(|()| transaction.finish(&reply)).map_err(Error::from);
             // The state is what it is: whoever watches is told, even if a failing disk keeps it from being acknowledged.
-            self.send((self.clock.monotonic)(), out);
+            self.send_late((self.clock.monotonic)(), out);
             answered
         })
+    }
+
+    /// Sends what had to wait. Another node may have taken a watcher's dialog on meanwhile, and this one heard of it: that
+    /// has moved the CSeq numbers, so what was made before would come too late (RFC 3261 §12.2.2).
+    fn send_late(self: &Arc<Self>, now: Instant, mut out: Vec<Outgoing>) {
+        out.retain(|Outgoing { key, .. }| {
+            self.shards.get(key.shard() as usize).is_some_and(|shard| shard.lock().is_current(*key))
+        });
+        self.send(now, out);
     }
 
     /// Sends what was put out; no lock is held.
@@ -285,8 +301,31 @@ impl Presence {
 
     fn with_scene(self: &Arc<Self>, now: Instant, act: impl FnOnce(&Scene<'_>, &mut Vec<Outgoing>)) {
         let mut out = Vec::new();
-        act(&self.scene(now, &self.settings.load()), &mut out);
-        self.send(now, out);
+        let settings = self.settings.load();
+        let scene = self.scene(now, &settings);
+        act(&scene, &mut out);
+        let reserved =
+            scene.kept.subscriptions.as_ref().filter(|_| scene.has_reserved.get() && !out.is_empty());
+        match reserved.and_then(Persistence::so_far) {
+            Some(durable) => self.held.lock().push((durable, out)),
+            None => self.send(now, out),
+        }
+    }
+
+    /// Sends the NOTIFYs whose CSeq numbers are reserved by now; to be called every tick. Only those wait that come after a
+    /// start or after another node's: if this process ended before the reserve is on the disk, the next would use the same
+    /// numbers again (RFC 3261 §12.2.1.1).
+    pub fn send_held(self: &Arc<Self>, now: Instant) {
+        let mut context = Context::from_waker(Waker::noop());
+        // The state is what it is: watchers are told even if a failing disk keeps nothing.
+        let is_kept = |(durable, _): &mut (Durable, _)| Pin::new(durable).poll(&mut context).is_ready();
+        let ready: Vec<_> = self.held.lock().extract_if(.., is_kept).collect();
+        ready.into_iter().for_each(|(_, out)| self.send_late(now, out));
+    }
+
+    /// How often NOTIFYs wait for their numbers.
+    pub fn held(&self) -> usize {
+        self.held.lock().len()
     }
 
     pub(crate) fn scene<'a>(&'a self, now: Instant, settings: &'a Current) -> Scene<'a> {
@@ -300,6 +339,7 @@ impl Presence {
             metrics: &self.metrics,
             counts: &self.counts,
             kept: self.kept.get().unwrap_or(&NOTHING_KEPT),
+            has_reserved: Cell::new(false),
         }
     }
 

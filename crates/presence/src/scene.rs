@@ -1,5 +1,6 @@
 //! The surroundings of every decision, and what comes out to be sent.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) metrics: &'a Metrics,
     pub(crate) counts: &'a Counts,
     pub(crate) kept: &'a Kept,
+    /// A NOTIFY has a CSeq number that is not known to be reserved on the disk: nothing is sent before it is.
+    pub(crate) has_reserved: Cell<bool>,
 }
 
 /// How each kind of state is kept; `None`: as long as the process lives.

@@ -12,7 +12,7 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use replication::{Durable, Persistence};
-use sip_event::{Dialog, Failure, Input, Notify, NotifyBody, Output, Outputs, Permission, Reason};
+use sip_event::{Cause, Dialog, Failure, Input, Notify, NotifyBody, Output, Outputs, Permission, Reason};
 use sip_message::{Aor, Request, Scheme, Transport, Uri};
 use sip_service::{ClientFailure, Flow, Identity, LocateError, Network};
 use sip_transaction::{ClientId, Wheel};
@@ -222,6 +222,8 @@ impl Shard {
             cseq_reserved: 0,
             is_told_kept: false,
             is_contested: false,
+            is_to_be_claimed: false,
+            is_end_claimed: false,
         });
         self.tags.insert(local_tag, slot);
         presentity.watchers.push(WatcherRef { slot, fingerprint });
@@ -311,13 +313,21 @@ impl Shard {
         out: &mut Vec<Outgoing>,
     ) {
         let slot = key.slot();
-        if self.watchers.get(slot).is_none_or(|watcher| !key.is_of(watcher.generation)) {
+        if !self.is_current(key) {
             return;
+        }
+        if matches!(input, Input::Answered { code, .. } if code.is_success()) {
+            self.keep_end(scene, slot);
         }
         self.drive(scene, slot, input, out);
         if matches!(input, Input::Answered { .. }) {
             self.keep_told(scene, slot);
         }
+    }
+
+    /// Whether what a key names is still the watcher that it was made for, as this node knew it.
+    pub(crate) fn is_current(&self, key: WatcherKey) -> bool {
+        self.watchers.get(key.slot()).is_some_and(|watcher| key.is_of(watcher.generation))
     }
 
     /// Takes out the timers that are due. Most ticks have none, and cost no more than this.
@@ -416,14 +426,27 @@ impl Shard {
         let shown = self.presentities.get(&watcher.presentity).and_then(|p| p.shown.as_ref());
         let version = shown.map_or(0, |shown| shown.version);
         let outputs = watcher.dialog.handle(scene.now, &scene.settings.policy, version, input);
-        self.perform(scene, slot, outputs, out);
+        let is_other = self.perform(scene, slot, outputs, out);
+        let must_be_kept = |w: &Watcher| {
+            w.cseq_reserved > 0 && (is_other || w.must_be_kept() || w.dialog.expires_at().is_none())
+        };
+        if self.watchers.get(slot).is_some_and(must_be_kept) {
+            self.keep_claim(scene, slot);
+        }
     }
 
-    fn perform(&mut self, scene: &Scene<'_>, slot: u32, mut outputs: Outputs, out: &mut Vec<Outgoing>) {
-        let Some(watcher) = self.watchers.get_mut(slot) else { return };
+    /// Does what comes of an input. Returns whether a subscription of the dialog has ended, but not the last.
+    fn perform(
+        &mut self,
+        scene: &Scene<'_>,
+        slot: u32,
+        mut outputs: Outputs,
+        out: &mut Vec<Outgoing>,
+    ) -> bool {
+        let Some(watcher) = self.watchers.get_mut(slot) else { return false };
         let shown = self.presentities.get(&watcher.presentity).and_then(|p| p.shown.as_ref());
         let version = shown.map_or(0, |shown| shown.version);
-        let mut is_other = false;
+        let (mut is_other, mut is_refused) = (false, false);
         // Again as long as something could not be sent: each round takes a subscription, or begins a pause.
         while !outputs.is_empty() {
             let mut is_unsent = false;
@@ -432,6 +455,7 @@ impl Shard {
                     Output::Ended(cause) => {
                         scene.subscription_ended(watcher, cause);
                         is_other = true;
+                        is_refused |= matches!(cause, Cause::Refused { .. });
                     }
                     Output::Notify(notify) => {
                         let client = ClientId(self.rng.next_u64());
@@ -459,21 +483,21 @@ impl Shard {
             }
         }
         if watcher.dialog.is_empty() {
+            // Whom this node does not reach may have come to another.
+            if !is_refused && watcher.cseq_reserved > 0 {
+                self.keep_claim(scene, slot);
+            }
             self.remove_watcher(scene, slot);
-        } else if let Some(due) = watcher.dialog.deadline(&scene.settings.policy, version)
+            return false;
+        }
+        if let Some(due) = watcher.dialog.deadline(&scene.settings.policy, version)
             && watcher.armed.is_none_or(|armed| due < armed)
         {
             // A timer that is no longer meant only wakes for nothing, so there is at most one that matters.
             watcher.armed = Some(due);
             self.wheel.insert(due, Timer::Watcher(slot));
         }
-        let must_be_kept = |w: &Watcher| {
-            w.cseq_reserved > 0 && (is_other || w.must_be_kept() || w.dialog.expires_at().is_none())
-        };
-        if self.watchers.get(slot).is_some_and(must_be_kept) {
-            // Nobody waits for it: it says less than what is written already, or what will be needed later.
-            drop(self.keep_watcher(scene, slot));
-        }
+        is_other
     }
 
     pub(crate) fn remove_watcher(&mut self, scene: &Scene<'_>, slot: u32) {

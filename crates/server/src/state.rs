@@ -90,6 +90,9 @@ impl State {
         self.endpoint.tick(now, share, of);
         self.bindings.tick(now, share, of);
         self.presence.tick(now, share, of);
+        if share == 0 {
+            self.presence.send_held(now);
+        }
     }
 }
 

@@ -230,11 +230,15 @@ impl Dialog {
     ) {
         let Some(sent) = self.in_flight.take() else { return };
         let Some(subscription) = self.subscriptions.get_mut(sent.subscription) else { return };
-        if sent.is_last {
-            // A last NOTIFY ends it, answered or not.
-            if let State::Terminated { reason, .. } = subscription.state {
-                out.push(Output::Ended(Cause::Terminated(reason)));
-            }
+        // A last NOTIFY ends it, answered or not; if the watcher had come to another node, as is known by now, only one that
+        // it took does.
+        let reason = match subscription.state {
+            State::Terminated { reason, .. } => Some(reason),
+            _ if matches!(outcome, Outcome::Delivered | Outcome::Declined) => Some(Reason::Timeout),
+            State::Pending | State::Active => None,
+        };
+        if let (true, Some(reason)) = (sent.is_last, reason) {
+            out.push(Output::Ended(Cause::Terminated(reason)));
             self.subscriptions.remove(sent.subscription);
             return;
         }

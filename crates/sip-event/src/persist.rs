@@ -107,6 +107,17 @@ impl Dialog {
         })
     }
 
+    /// Takes the place of what was known of this dialog, of whose last NOTIFY the outcome is awaited. Returns whether it is
+    /// from now on: not if the subscriptions are others.
+    pub fn await_outcome_of(&mut self, before: &Self) -> bool {
+        let ids = |dialog: &Self| dialog.subscriptions.iter().map(|s| s.id.clone()).collect::<Vec<_>>();
+        let is_same = ids(self) == ids(before);
+        if is_same {
+            self.in_flight = before.in_flight;
+        }
+        is_same && self.in_flight.is_some()
+    }
+
     /// The version that each subscription's watcher is known to have.
     pub fn told(&self) -> impl Iterator<Item = Option<u64>> {
         self.subscriptions.iter().map(|s| s.told)

@@ -59,6 +59,8 @@ pub(crate) struct Process {
     restoring: Option<Restoring>,
     /// Something was appended.
     woken: Arc<AtomicBool>,
+    /// NOTIFYs that wait for the disk: how many there were, and until when.
+    held: (usize, Ms),
     /// To each peer, by node.
     pub(crate) senders: Vec<Option<SenderEnd>>,
     pub(crate) receivers: Vec<ReceiverEnd>,
@@ -167,6 +169,7 @@ impl Process {
             registry,
             restoring: Some(restoring),
             woken,
+            held: (0, 0),
             senders: (0..setting.nodes).map(|_| None).collect(),
             receivers: Vec::new(),
         }
@@ -183,8 +186,22 @@ impl Process {
         self.endpoint.receive(now, framed, &self.port.flow(from), &*self.stack);
     }
 
+    /// NOTIFYs that began to wait since the last call do not leave before `synced_at`.
+    pub(crate) fn hold_new(&mut self, synced_at: Ms) {
+        self.stack.hold_new(synced_at);
+        let held = self.presence.held();
+        if held > self.held.0 {
+            self.held.1 = synced_at;
+        }
+        self.held.0 = held;
+    }
+
     /// What is to be done from time to time. Returns whether it serves from now on.
-    pub(crate) fn tick(&mut self, now: Instant) -> bool {
+    pub(crate) fn tick(&mut self, now: Instant, now_ms: Ms) -> bool {
+        // Before anything is appended: what was is written.
+        if self.held.1 <= now_ms {
+            self.presence.send_held(now);
+        }
         self.replica.tick(now);
         self.replica.sweep(now, 0, 1);
         self.store.tick(now, 0, 1);

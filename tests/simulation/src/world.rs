@@ -293,7 +293,7 @@ impl World {
     fn tick(&mut self, node: usize) {
         let (now, _) = self.enter(node);
         let Some(process) = &mut self.nodes[node].process else { return };
-        if process.tick(now) {
+        if process.tick(now, self.now) {
             self.model.standing[node].is_serving = true;
             self.model.standing[node].thawed_at = self.now;
             self.trace.note(self.now, format!("node {node} serves"));
@@ -312,13 +312,13 @@ impl World {
                 self.executed(node, operation);
             }
         }
-        let Some(process) = &self.nodes[node].process else { return };
+        let Node { process: Some(process), disk, .. } = &mut self.nodes[node] else { return };
         let is_woken = process.take_woken();
         if let Some(journal) = process.journal.as_ref().filter(|_| is_woken || is_written) {
             disk::written(journal);
         }
-        let synced_at = if process.journal.is_some() { self.nodes[node].disk.synced_at() } else { self.now };
-        process.stack.hold_new(synced_at);
+        let synced_at = if process.journal.is_some() { disk.synced_at() } else { self.now };
+        process.hold_new(synced_at);
         process.replica.gather(self.began + Duration::from_millis(self.now));
         let waits = self.setting.waits_for_peer;
         let unacked =

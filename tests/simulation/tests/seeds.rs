@@ -18,6 +18,18 @@ const KEPT: &[(u64, &str)] = &[
     (39, "a tombstone was prolonged by each removal of what was removed"),
     (79, "a node that began showed what had expired before"),
     (9, "a node that began told watchers what they had, as it took them over too early"),
+    (
+        52,
+        "a node that came back had used CSeq numbers that the present notifier did not know of, and kept them to itself",
+    ),
+    (174, "the answer to a last NOTIFY was not listened to, as a refresh was heard of meanwhile"),
+    (
+        302,
+        "a node took a watcher over, told it, and died before the CSeq numbers were on the disk: the next life used them again",
+    ),
+    (362, "reserving CSeq numbers at a start undid a refresh that had been acknowledged elsewhere"),
+    (461, "a NOTIFY that had waited for the disk left after one with a higher CSeq"),
+    (774, "a REGISTER removed, on all nodes, a binding that had expired by what its node had heard"),
     (87, "an unsubscription was undone by a SUBSCRIBE that had come late, and forgotten by one node alone"),
 ];
 

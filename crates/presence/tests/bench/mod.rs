@@ -569,6 +569,7 @@ impl Bench {
             UNIX_MS.set(UNIX_MS.get() + step.as_millis() as i64);
             self.endpoint.tick(self.now, 0, 1);
             self.presence.tick(self.now, 0, 1);
+            self.presence.send_held(self.now);
             self.deliver();
             self.answer_due();
         }
