@@ -100,10 +100,8 @@ impl Shard {
     /// it what that node may not have told.
     fn replace_watcher(&mut self, scene: &Scene<'_>, slot: u32, mut new: Watcher) -> Option<Aor> {
         let known = self.watchers.get_mut(slot)?;
-        let is_contested = known.is_contested_by(&new);
-        let is_claimed = self.is_resumed && is_contested;
-        // Before all is back nobody is told anything, so it is enough to claim it then.
-        new.is_to_be_claimed = !self.is_resumed && (is_contested || known.is_to_be_claimed);
+        // Also before all is back: what this node used in an earlier life is known to nobody else.
+        let is_claimed = known.is_contested_by(&new);
         if is_claimed && known.dialog.remote_cseq() >= new.dialog.remote_cseq() {
             // It knows no more of the watcher than this node does.
             known.dialog.leave_cseq_to(new.cseq_reserved);
@@ -146,7 +144,7 @@ impl Shard {
     }
 
     /// From now on this node notifies, which the others hear of, and CSeq goes on beyond what was reserved.
-    pub(crate) fn claim(&mut self, scene: &Scene<'_>, slot: u32) {
+    fn claim(&mut self, scene: &Scene<'_>, slot: u32) {
         let Some(watcher) = self.watchers.get_mut(slot) else { return };
         watcher.make_ours();
         let target = Uri::parse(watcher.dialog.remote_target().as_bytes());

@@ -108,13 +108,6 @@ impl Shard {
             {
                 watcher.digests = Some(digests);
             }
-            if self
-                .watchers
-                .get_mut(slot)
-                .is_some_and(|watcher| std::mem::take(&mut watcher.is_to_be_claimed))
-            {
-                self.claim(scene, slot);
-            }
             self.arm_watcher(scene, slot);
         }
         let aors = self.aors();

@@ -264,7 +264,6 @@ impl Watcher {
             cseq_reserved,
             is_told_kept: true,
             is_contested: false,
-            is_to_be_claimed: false,
             is_end_claimed: false,
         })
     }

@@ -222,7 +222,6 @@ impl Shard {
             cseq_reserved: 0,
             is_told_kept: false,
             is_contested: false,
-            is_to_be_claimed: false,
             is_end_claimed: false,
         });
         self.tags.insert(local_tag, slot);

@@ -40,9 +40,6 @@ pub(crate) struct Watcher {
     pub(crate) is_told_kept: bool,
     /// Another node notified it too, and this one has told it nothing since.
     pub(crate) is_contested: bool,
-    /// This node is to notify it as soon as all that was kept is back: it may have had higher numbers from here than whoever
-    /// notifies it now knows of.
-    pub(crate) is_to_be_claimed: bool,
     /// It is written down that its time is over, which a SUBSCRIBE that another node took may contradict.
     pub(crate) is_end_claimed: bool,
 }

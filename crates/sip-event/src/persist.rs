@@ -134,7 +134,7 @@ impl Dialog {
 #[allow(clippy::disallowed_methods)] // virtual time begins somewhere
 mod tests {
     use bytes::Bytes;
-    use sip_message::{Limits, Request};
+    use sip_message::{Limits, Request, StatusCode};
 
     use super::*;
     use crate::{Input, NotifyBody, Output, Permission, Policy, Subscribe, SubscriptionState};
@@ -215,6 +215,25 @@ mod tests {
         let mut unknown = read(&octets, now, now + Duration::from_secs(600)).expect("a dialog");
         unknown.set_told([Some(7)].into_iter());
         assert!(next(&mut unknown, now, 7).is_some(), "the second subscription's watcher may have nothing");
+    }
+
+    // RFC 6665 §4.4.1: a node that has not heard of a refresh tells the watcher that its time is over, then hears of it. If the
+    // watcher took that, so it is; if it refused the NOTIFY (RFC 3261 §12.2.2), it goes on.
+    #[test]
+    fn a_last_notify_under_way_counts_as_the_watcher_takes_it() {
+        let (now, hour) = (Instant::now(), Duration::from_secs(3600));
+        let octets = written(&dialog(now));
+        for (code, left) in [(StatusCode::OK, 1), (StatusCode::SERVER_INTERNAL_ERROR, 2)] {
+            let mut known = read(&octets, now, now + hour).expect("a dialog");
+            let later = now + hour;
+            assert_eq!(known.handle(later, &Policy::default(), 1, Input::Wake).len(), 1, "it is over");
+            let mut heard = read(&octets, later, later + hour).expect("a dialog");
+            assert!(heard.await_outcome_of(&known));
+            assert_eq!(heard.handle(later, &Policy::default(), 1, Input::Changed).len(), 0, "one at a time");
+            let answered = Input::Answered { code, retry_after_seconds: None };
+            heard.handle(later, &Policy::default(), 1, answered);
+            assert_eq!(heard.len(), left, "{code:?}");
+        }
     }
 
     // Another node may have another wall clock: what is written holds no time of it.

@@ -141,8 +141,9 @@ impl World {
     fn thaw(&mut self, node: usize) {
         if std::mem::take(&mut self.nodes[node].is_frozen) {
             self.model.standing[node].thawed_at = self.now;
+            // Octets that arrive now were sent later than those.
             for event in std::mem::take(&mut self.nodes[node].held) {
-                self.after(0, event);
+                self.at_once(event);
             }
         }
     }

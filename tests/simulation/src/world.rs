@@ -43,6 +43,9 @@ pub(crate) enum Event {
     Mend(Fault),
 }
 
+/// Numbers below this one are of events that come first.
+const FIRST_EVENTS: u64 = 1 << 32;
+
 /// All there is.
 pub(crate) struct World {
     pub(crate) setting: Setting,
@@ -63,6 +66,8 @@ pub(crate) struct World {
     began: Instant,
     queue: BTreeMap<(Ms, u64), Event>,
     events: u64,
+    /// Of those, events that come before all others of their time.
+    first_events: u64,
     connections: BTreeMap<u64, Connection>,
     last_connection: u64,
     lives: u64,
@@ -118,7 +123,8 @@ impl World {
             is_busy: true,
             tick_ms: 25,
             queue: BTreeMap::new(),
-            events: 0,
+            events: FIRST_EVENTS,
+            first_events: 0,
             connections: BTreeMap::new(),
             last_connection: 0,
             lives: 0,
@@ -162,6 +168,12 @@ impl World {
     pub(crate) fn after(&mut self, delay: Ms, event: Event) {
         self.events += 1;
         self.queue.insert((self.now + delay, self.events), event);
+    }
+
+    /// Has something happen now, before all that was to happen now.
+    pub(crate) fn at_once(&mut self, event: Event) {
+        self.first_events += 1;
+        self.queue.insert((self.now, self.first_events), event);
     }
 
     pub(crate) fn count(&mut self, fault: &'static str) {
