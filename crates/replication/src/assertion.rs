@@ -33,6 +33,10 @@ impl Assertion<'_> {
         let Ok(mut records) = record::read(&said) else { return };
         records.retain_mut(|record| {
             let is_wanted = self.wanted.is_none_or(|w| w.contains(&KeyHash::of(record.kind, record.key)));
+            // The map says itself what was removed, whatever its owner still makes of it: one version has one meaning.
+            if replica.known(part, record.kind, record.key).is_some_and(|known| known.is_removed) {
+                return false;
+            }
             record.place = replica.place_of(part, record.kind, record.key);
             // A node that asks can do nothing with a record that has no version.
             is_wanted && (record.place.is_some() || self.wanted.is_none())
