@@ -9,7 +9,7 @@ use peers::campaign::{self, Fault, explained_table, table};
 
 use crate::machine::{Machine, commit, first_line};
 use crate::shell::{release_binary, root};
-use crate::tools::{SIPP, is_there};
+use crate::tools::{REDIS, SIPP, is_there};
 
 const FILE: &str = "docs/reliability.md";
 /// Between these lines stands what a run found.
@@ -25,7 +25,8 @@ pub(crate) struct Options {
     /// Decides the order of the faults, whom they hit and how long they last; another one each time if it is not given.
     #[arg(long)]
     seed: Option<u64>,
-    /// Only the faults of these names: kill, blank, stop, cut, silence, one-way, isolate, rolling, kill-two.
+    /// Only the faults of these names: kill, blank, stop, cut, silence, one-way, isolate, rolling, kill-two; with a
+    /// Redis: cut-from-engine, engine-kill, engine-blank, engine-stop.
     #[arg(long, value_name = "NAME", conflicts_with = "write")]
     only: Vec<String>,
     /// Writes the result to `docs/reliability.md`.
@@ -43,15 +44,32 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let seed = options.seed.unwrap_or(now.as_secs());
     let is_wanted = |fault: &Fault| options.only.is_empty() || options.only.iter().any(|o| o == fault.name());
-    let faults: Vec<Fault> = Fault::ALL.into_iter().filter(is_wanted).collect();
-    ensure!(!faults.is_empty(), "there is no fault of that name: see --help");
+    let of_links: Vec<Fault> = Fault::OF_LINKS.into_iter().filter(is_wanted).collect();
+    let mut on_engine: Vec<Fault> = Fault::ON_ENGINE.into_iter().filter(is_wanted).collect();
+    ensure!(of_links.len() + on_engine.len() > 0, "there is no fault of that name: see --help");
+    if !is_there(REDIS.program()) {
+        eprintln!("redis-server is not installed: nodes that share one are left out");
+        on_engine.clear();
+    }
     let uses_sipp = is_there(SIPP.program());
     if !uses_sipp {
         eprintln!("SIPp is not installed: the scripted agents are all the traffic");
     }
-    let wanted =
-        campaign::Options { binary: rollcall.clone(), rounds: options.rounds, seed, faults, uses_sipp };
-    let tallies = campaign::run(&wanted, |line| eprintln!("{line}"))?;
+    let mut tables = String::new();
+    let mut complaints = 0;
+    for (is_on_engine, title, faults) in [
+        (false, "### Three nodes that are linked", of_links),
+        (true, "### Three nodes that share a Redis", on_engine),
+    ] {
+        if faults.is_empty() {
+            continue;
+        }
+        let (binary, rounds) = (rollcall.clone(), options.rounds);
+        let wanted = campaign::Options { binary, rounds, seed, on_engine: is_on_engine, faults, uses_sipp };
+        let tallies = campaign::run(&wanted, |line| eprintln!("{line}"))?;
+        tables += &format!("\n{title}\n\n{}\n{}", table(&tallies), explained_table(&tallies));
+        complaints += tallies.iter().map(|(_, tally)| tally.complaints.len()).sum::<usize>();
+    }
 
     let mut versions = vec![format!(
         "{} (commit {})",
@@ -61,12 +79,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if uses_sipp {
         versions.push(first_line("sipp", &["-v"]));
     }
+    if tables.contains("Redis") {
+        versions.push(first_line("redis-server", &["--version"]));
+    }
     let generated = format!(
-        "{}- rounds of each fault: {}, seed: {seed}\n\n{}\n{}",
+        "{}- rounds of each fault: {}, seed: {seed}\n{tables}",
         Machine::this(&versions)?.list(),
         options.rounds,
-        table(&tallies),
-        explained_table(&tallies),
     );
     println!("{generated}");
     if options.write {
@@ -77,7 +96,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fs::write(&path, format!("{before}{BEGIN}\n\n{generated}\n{END}{after}"))?;
         eprintln!("{FILE} is written");
     }
-    let complaints: usize = tallies.iter().map(|(_, tally)| tally.complaints.len()).sum();
     ensure!(complaints == 0, "{complaints} findings are not as promised; to repeat the run: --seed {seed}");
     Ok(())
 }

@@ -18,7 +18,7 @@ const fn section(name: &'static str, file: &'static str, of: &'static str) -> Se
     Section { name, file, of }
 }
 
-const SECTIONS: [Section; 16] = [
+const SECTIONS: [Section; 17] = [
     section("[server]", "crates/server/src/config/mod.rs", "ServerConfig"),
     section("[[listen]]", "crates/sip-transport/src/config.rs", "ListenConfig"),
     section("[auth]", "crates/sip-auth/src/config.rs", "Config"),
@@ -32,6 +32,7 @@ const SECTIONS: [Section; 16] = [
     section("[limits]", "crates/server/src/config/mod.rs", "LimitsConfig"),
     section("[storage]", "crates/server/src/config/mod.rs", "StorageConfig"),
     section("[replication]", "crates/server/src/config/replication.rs", "ReplicationConfig"),
+    section("[replication.redis]", "crates/server/src/config/engine.rs", "RedisConfig"),
     section("[[replication.peer]]", "crates/server/src/config/replication.rs", "PeerConfig"),
     section("[admin]", "crates/server/src/config/mod.rs", "AdminConfig"),
     section("[log]", "crates/server/src/config/mod.rs", "LogConfig"),

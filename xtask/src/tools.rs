@@ -27,6 +27,8 @@ pub(crate) const BARESIP: Tool = Tool { program: "baresip", package: "baresip-co
 pub(crate) const XMLLINT: Tool = Tool { program: "xmllint", package: "libxml2-utils" };
 /// Runs the black-box suite.
 pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3" };
+/// An engine that nodes share.
+pub(crate) const REDIS: Tool = Tool { program: "redis-server", package: "redis-server" };
 /// Makes the certificates of the black-box suite.
 pub(crate) const OPENSSL: Tool = Tool { program: "openssl", package: "openssl" };
 

@@ -117,7 +117,7 @@ impl Shard {
         new.armed = known.armed;
         // What the watcher has is a record of its own, which this one changes nothing of.
         let shown = self.presentities.get(&known.presentity).and_then(|p| p.shown.as_ref());
-        new.digests = match shown.filter(|_| known.is_ours && known.digests.is_none()) {
+        new.digests = match shown.filter(|_| known.is_ours && !is_awaited && known.digests.is_none()) {
             Some(shown) => Some(known.dialog.told().map(|told| shown.digest_of(told)).collect()),
             None => known.digests.take(),
         };
@@ -212,8 +212,9 @@ impl Shard {
         };
         let is_to_fall_here = |watcher: &Watcher| {
             let tag = watcher.tag;
-            let owner = replica.owner(tag.shard() as usize, persist::SUBSCRIPTION, &tag.to_bytes());
-            !watcher.is_ours && owner.is_some_and(|owner| succession.is_heir(owner, tag.number()))
+            let part = tag.shard() as usize;
+            let owner = replica.owner(part, persist::SUBSCRIPTION, &tag.to_bytes());
+            !watcher.is_ours && owner.is_some_and(|owner| succession.is_heir(part, owner, tag.number()))
         };
         let falling = self.watchers.iter().filter(|(_, watcher)| is_to_fall_here(watcher));
         let (slots, mut aors): (Vec<u32>, Vec<Aor>) =

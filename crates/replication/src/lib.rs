@@ -1,8 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod assertion;
+mod backoff;
 mod clock;
 mod compact;
+mod driver;
+mod engine;
 mod error;
 mod expiry;
 mod files;
@@ -33,6 +36,7 @@ mod writer;
 pub use assertion::Assertion;
 pub use clock::Clock;
 pub use compact::Owner;
+pub use engine::{Engine, EngineError, EngineOptions, EngineTls, Layout, ServerOptions};
 pub use error::{Error, Unkept};
 pub use expiry::{instant_of, unix_ms_of};
 pub use files::{Directory, Files, SegmentFile};

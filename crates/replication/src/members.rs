@@ -1,7 +1,9 @@
 //! The other nodes: who is there, how far what they told has come, and who acts for those that are gone.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::outlog::LANES;
 use crate::part::KeyHash;
 use crate::{Kind, NodeId, Stamp};
 
@@ -39,6 +41,8 @@ pub(crate) struct Members {
     own: NodeId,
     pub(crate) list: Vec<Member>,
     timeout: Duration,
+    /// Who acts for whom is not decided here: the engine's leases say it.
+    is_by_lease: bool,
     /// Who was gone at the last look; `None` before the first.
     were_gone: Option<Vec<NodeId>>,
 }
@@ -54,7 +58,18 @@ impl Members {
             has: 0,
             connection: 0,
         };
-        Self { own: NodeId::of(own), list: peers.iter().map(member).collect(), timeout, were_gone: None }
+        Self {
+            own: NodeId::of(own),
+            list: peers.iter().map(member).collect(),
+            timeout,
+            is_by_lease: false,
+            were_gone: None,
+        }
+    }
+
+    /// Of a node that shares an engine with others, which stands here as the one member.
+    pub(crate) fn of_engine(own: &str, timeout: Duration, now: Instant) -> Self {
+        Self { is_by_lease: true, ..Self::new(own, &["engine".into()], timeout, now) }
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<usize> {
@@ -92,34 +107,46 @@ impl Members {
         // Who comes back may make those that are left a majority.
         let is_change = self.were_gone.as_ref() != Some(&are_gone);
         self.were_gone = Some(are_gone);
-        is_change
+        is_change && !self.is_by_lease
     }
 
     /// Who acts for whom.
     pub(crate) fn succession(&self) -> Succession {
         let here = self.list.iter().filter(|member| !member.is_gone).map(|member| member.node);
-        Succession { own: self.own, here: here.chain([self.own]).collect(), of: self.list.len() + 1 }
+        let here = here.chain([self.own]).collect();
+        Succession(By::Rank { own: self.own, here, of: self.list.len() + 1 })
     }
 }
 
 /// Who acts for a record whose owner is gone.
-///
-/// Of three and more nodes only those act for others that see more than half of all, so that two halves of a broken network
-/// do not both. Of a pair each does: if it is the link that broke and not the other node, both act until it is mended, and
-/// the later version of each record counts then.
 #[derive(Clone, Debug)]
-pub struct Succession {
-    own: NodeId,
-    here: Vec<NodeId>,
-    of: usize,
+pub struct Succession(By);
+
+#[derive(Clone, Debug)]
+enum By {
+    /// Of three and more nodes only those act for others that see more than half of all, so that two halves of a broken
+    /// network do not both. Of a pair each does: if it is the link that broke and not the other node, both act until it is
+    /// mended, and the later version of each record counts then.
+    Rank { own: NodeId, here: Vec<NodeId>, of: usize },
+    /// By lane, the nodes whose records are this one's to act for: the engine has given it them, and nobody else.
+    Lease(Box<[BTreeSet<NodeId>; LANES]>),
 }
 
 impl Succession {
-    /// Whether this node is to act for a record of `owner`: that one is gone, or no node of the cluster, and of those that
-    /// are here this one is chosen for the key.
-    pub fn is_heir(&self, owner: NodeId, key: u64) -> bool {
-        let is_majority = self.of <= 2 || self.here.len() * 2 > self.of;
-        if !is_majority || self.here.contains(&owner) {
+    /// Of a node that has inherited from others what is in some lanes.
+    pub(crate) fn by_lease(inherited: [BTreeSet<NodeId>; LANES]) -> Self {
+        Self(By::Lease(Box::new(inherited)))
+    }
+
+    /// Whether this node is to act for a record of `owner` in a part: that one is gone, or no node of the cluster, and of
+    /// those that are here this one is chosen for the key.
+    pub fn is_heir(&self, part: usize, owner: NodeId, key: u64) -> bool {
+        let (own, here, of) = match &self.0 {
+            By::Lease(inherited) => return inherited[part % LANES].contains(&owner),
+            By::Rank { own, here, of } => (own, here, *of),
+        };
+        let is_majority = of <= 2 || here.len() * 2 > of;
+        if !is_majority || here.contains(&owner) {
             return false;
         }
         // Highest random weight: nobody's share moves but that of who is gone.
@@ -127,7 +154,7 @@ impl Succession {
             let both = u128::from(key) << 32 | u128::from(node.0);
             KeyHash::of(Kind(0), &both.to_le_bytes())
         };
-        self.here.iter().max_by_key(|node| rank(node)) == Some(&self.own)
+        here.iter().max_by_key(|node| rank(node)) == Some(own)
     }
 }
 
@@ -148,9 +175,9 @@ mod tests {
         let (mut a, mut b) = (members("a", &["b", "c"], now), members("b", &["a", "c"], now));
         let gone = NodeId::of("c");
         assert!(a.look(now) && b.look(now), "who has left the cluster is gone from the beginning");
-        assert_eq!((a.look(now), a.succession().is_heir(gone, 1)), (false, false), "it is there");
+        assert_eq!((a.look(now), a.succession().is_heir(0, gone, 1)), (false, false), "it is there");
         let left = NodeId::of("d");
-        assert!((0..99).any(|key| a.succession().is_heir(left, key)));
+        assert!((0..99).any(|key| a.succession().is_heir(0, left, key)));
         let later = now + TIMEOUT;
         for members in [&mut a, &mut b] {
             members.heard(0, later);
@@ -158,10 +185,10 @@ mod tests {
             assert!(!members.look(later), "that is known");
         }
         let (a, b) = (a.succession(), b.succession());
-        let of_a = (0..1000).filter(|key| a.is_heir(gone, *key)).count();
+        let of_a = (0..1000).filter(|key| a.is_heir(0, gone, *key)).count();
         assert!((300..700).contains(&of_a), "{of_a}");
-        assert!((0..1000).all(|key| a.is_heir(gone, key) != b.is_heir(gone, key)));
-        assert!(!a.is_heir(NodeId::of("b"), 1) && !a.is_heir(NodeId::of("a"), 1));
+        assert!((0..1000).all(|key| a.is_heir(0, gone, key) != b.is_heir(0, gone, key)));
+        assert!(!a.is_heir(0, NodeId::of("b"), 1) && !a.is_heir(0, NodeId::of("a"), 1));
     }
 
     // A machine that was suspended is not the only one that is left.
@@ -184,12 +211,12 @@ mod tests {
         let mut pair = members("a", &["b"], now);
         let mut mesh = members("a", &["b", "c"], now);
         assert!(pair.look(now + TIMEOUT) && mesh.look(now + TIMEOUT));
-        assert!(pair.succession().is_heir(NodeId::of("b"), 7));
-        assert!(!mesh.succession().is_heir(NodeId::of("b"), 7));
+        assert!(pair.succession().is_heir(0, NodeId::of("b"), 7));
+        assert!(!mesh.succession().is_heir(0, NodeId::of("b"), 7));
         pair.heard(0, now + TIMEOUT);
-        assert!(!pair.succession().is_heir(NodeId::of("b"), 7) && pair.is_there(0, now + TIMEOUT));
+        assert!(!pair.succession().is_heir(0, NodeId::of("b"), 7) && pair.is_there(0, now + TIMEOUT));
         mesh.heard(1, now + TIMEOUT);
         assert!(mesh.look(now + TIMEOUT), "c is there again: with it this is a majority");
-        assert!((0..99).any(|key| mesh.succession().is_heir(NodeId::of("b"), key)));
+        assert!((0..99).any(|key| mesh.succession().is_heir(0, NodeId::of("b"), key)));
     }
 }

@@ -84,6 +84,9 @@ pub const UNACKED: &str = "rollcall_replication_unacked_total";
 pub const ACK_DURATION: &str = "rollcall_replication_ack_duration_seconds";
 /// `rollcall_replication_comparisons_total`: times that all was compared with a peer.
 pub const COMPARISONS: &str = "rollcall_replication_comparisons_total";
+/// `rollcall_replication_fenced_total`: times that the engine refused changes of this node in a virtual shard, as others acted
+/// for it; they are told again when it has read what those did.
+pub const FENCED: &str = "rollcall_replication_fenced_total";
 /// `rollcall_replication_unreadable_total`: changes of other nodes that were not understood.
 pub const UNREADABLE: &str = "rollcall_replication_unreadable_total";
 /// `rollcall_replication_refused_total{reason}`: connections that did not prove to be of a node of the cluster
@@ -100,6 +103,7 @@ pub struct ReplicaMetrics {
     pub(crate) unacked: IntCounter,
     pub(crate) ack_duration: Histogram,
     pub(crate) comparisons: IntCounter,
+    pub(crate) fenced: IntCounter,
     pub(crate) unreadable: IntCounter,
     refused: IntCounterVec,
 }
@@ -129,6 +133,10 @@ impl ReplicaMetrics {
                     .buckets(prometheus::exponential_buckets(0.000_1, 2.0, 17)?),
             )?,
             comparisons: IntCounter::new(COMPARISONS, "Times that all was compared with a peer.")?,
+            fenced: IntCounter::new(
+                FENCED,
+                "Times that the engine refused changes as others acted for this node.",
+            )?,
             unreadable: IntCounter::new(UNREADABLE, "Changes of other nodes that were not understood.")?,
             refused: IntCounterVec::new(
                 Opts::new(REFUSED, "Connections that did not prove to be of a node of the cluster."),
@@ -141,6 +149,7 @@ impl ReplicaMetrics {
         registry.register(Box::new(metrics.unacked.clone()))?;
         registry.register(Box::new(metrics.ack_duration.clone()))?;
         registry.register(Box::new(metrics.comparisons.clone()))?;
+        registry.register(Box::new(metrics.fenced.clone()))?;
         registry.register(Box::new(metrics.unreadable.clone()))?;
         registry.register(Box::new(metrics.refused.clone()))?;
         Ok(metrics)

@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 use crate::Record;
 use crate::frame::Frame;
 
-const LANES: usize = 16;
+/// A change of a part gathers in the lane that is the part modulo this.
+pub(crate) const LANES: usize = 16;
 
 /// Changes that are sent together. Its records end on the scale of the replica that made it.
 #[derive(Debug)]
@@ -25,6 +26,16 @@ pub(crate) struct Group {
     pub(crate) gathered_at: Instant,
     /// Whole frames, a change each.
     pub(crate) changes: Vec<u8>,
+    /// Where those of each lane end.
+    ends: [usize; LANES],
+}
+
+impl Group {
+    /// The changes of one lane.
+    pub(crate) fn of_lane(&self, lane: usize) -> &[u8] {
+        let begin = lane.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.changes[begin..self.ends[lane]]
+    }
 }
 
 pub(crate) struct Outlog {
@@ -46,27 +57,41 @@ struct Groups {
 /// How far the others are.
 #[derive(Debug, Default)]
 struct Acks {
-    /// What each peer has that is connected: the groups after the first number, up to the second.
+    /// What each peer has that is connected: the groups after the first number, up to the second. An engine is told by lane,
+    /// and each lane has a place here.
     peers: Vec<Option<(u64, u64)>>,
+    is_by_lane: bool,
     /// Groups up to this one are no longer waited for.
     given_up: u64,
-    waiting: Vec<(u64, Waker)>,
+    waiting: Vec<(Awaited, Waker)>,
+}
+
+/// What somebody waits for: that a group is elsewhere, of one lane or of all.
+#[derive(Clone, Copy, Debug)]
+struct Awaited {
+    group: u64,
+    lane: Option<usize>,
 }
 
 impl Acks {
-    fn outcome(&self, group: u64) -> Option<Acked> {
-        let mut connected = self.peers.iter().flatten();
-        let is_alone = connected.clone().next().is_none();
-        if connected.any(|&(after, to)| after < group && group <= to) {
+    fn outcome(&self, Awaited { group, lane }: Awaited) -> Option<Acked> {
+        let has = |peer: &Option<(u64, u64)>| peer.is_some_and(|(after, to)| after < group && group <= to);
+        let (is_there, is_away) = if self.is_by_lane {
+            let concerned = lane.and_then(|lane| self.peers.get(lane..=lane)).unwrap_or(&self.peers);
+            (concerned.iter().all(has), concerned.iter().any(Option::is_none))
+        } else {
+            (self.peers.iter().any(has), self.peers.iter().all(Option::is_none))
+        };
+        if is_there {
             Some(Acked::ByPeer)
         } else {
-            (is_alone || group <= self.given_up).then_some(Acked::ByNobody)
+            (is_away || group <= self.given_up).then_some(Acked::ByNobody)
         }
     }
 
     fn ready(&mut self) -> Vec<Waker> {
         let waiting = std::mem::take(&mut self.waiting);
-        let (ready, waiting) = waiting.into_iter().partition(|(group, _)| self.outcome(*group).is_some());
+        let (ready, waiting) = waiting.into_iter().partition(|(awaited, _)| self.outcome(*awaited).is_some());
         self.waiting = waiting;
         let ready: Vec<_> = ready;
         ready.into_iter().map(|(_, waker)| waker).collect()
@@ -83,12 +108,22 @@ pub(crate) enum Acked {
 }
 
 impl Outlog {
-    pub(crate) fn new() -> Self {
+    /// Of a node that tells others: what one of them has is acknowledged.
+    pub(crate) fn to_nodes() -> Self {
+        Self::new(Acks::default())
+    }
+
+    /// Of a node that tells an engine, lane by lane: [`Outlog::set_acked`] takes lanes for peers.
+    pub(crate) fn to_engine() -> Self {
+        Self::new(Acks { peers: vec![None; LANES], is_by_lane: true, ..Acks::default() })
+    }
+
+    fn new(acks: Acks) -> Self {
         Self {
             lanes: (0..LANES).map(|_| Mutex::default()).collect(),
             gathering: AtomicU64::new(1),
             groups: Mutex::default(),
-            acks: Mutex::default(),
+            acks: Mutex::new(acks),
             is_called: AtomicBool::new(false),
         }
     }
@@ -127,9 +162,15 @@ impl Outlog {
         let number = self.gathering.fetch_add(1, Ordering::AcqRel);
         let taken: Vec<Vec<u8>> = lanes.iter_mut().map(|lane| std::mem::take(&mut **lane)).collect();
         drop(lanes);
+        let mut ends = [0; LANES];
+        let mut end = 0;
+        for (lane, octets) in taken.iter().enumerate() {
+            end += octets.len();
+            ends[lane] = end;
+        }
         let changes = taken.concat();
         groups.bytes += changes.len();
-        groups.list.push_back(Arc::new(Group { number, gathered_at: now, changes }));
+        groups.list.push_back(Arc::new(Group { number, gathered_at: now, changes, ends }));
         while groups.bytes > bytes_max
             && groups.list.len() > 1
             && let Some(oldest) = groups.list.pop_front()
@@ -211,12 +252,12 @@ impl Outlog {
         ready.into_iter().for_each(Waker::wake);
     }
 
-    fn poll_acked(&self, group: u64, context: &Context<'_>) -> Poll<Acked> {
+    fn poll_acked(&self, awaited: Awaited, context: &Context<'_>) -> Poll<Acked> {
         let mut acks = self.acks.lock();
-        match acks.outcome(group) {
+        match acks.outcome(awaited) {
             Some(acked) => Poll::Ready(acked),
             None => {
-                acks.waiting.push((group, context.waker().clone()));
+                acks.waiting.push((awaited, context.waker().clone()));
                 Poll::Pending
             }
         }
@@ -230,15 +271,27 @@ pub(crate) struct Forgotten;
 /// Resolves when a change is on another node, or is no longer waited for.
 #[must_use = "a change that nobody waits for is sent all the same"]
 pub(crate) struct PeerAck {
-    pub(crate) outlog: Arc<Outlog>,
-    pub(crate) group: u64,
+    outlog: Arc<Outlog>,
+    awaited: Awaited,
+}
+
+impl PeerAck {
+    /// Of a change of a part, that went with a group.
+    pub(crate) fn of(outlog: &Arc<Outlog>, part: usize, group: u64) -> Self {
+        Self { outlog: Arc::clone(outlog), awaited: Awaited { group, lane: Some(part % LANES) } }
+    }
+
+    /// Of all that went with a group or before.
+    pub(crate) fn of_all(outlog: &Arc<Outlog>, group: u64) -> Self {
+        Self { outlog: Arc::clone(outlog), awaited: Awaited { group, lane: None } }
+    }
 }
 
 impl Future for PeerAck {
     type Output = Acked;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.outlog.poll_acked(self.group, context)
+        self.outlog.poll_acked(self.awaited, context)
     }
 }
 
@@ -254,13 +307,13 @@ mod tests {
     }
 
     fn poll(log: &Arc<Outlog>, group: u64) -> Poll<Acked> {
-        let mut ack = PeerAck { outlog: Arc::clone(log), group };
+        let mut ack = PeerAck::of(log, 0, group);
         Pin::new(&mut ack).poll(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
     fn changes_are_sent_in_groups() {
-        let (log, now) = (Outlog::new(), Instant::now());
+        let (log, now) = (Outlog::to_nodes(), Instant::now());
         log.gather(now, 1000);
         assert_eq!((log.last(), log.so_far()), (0, 0));
         assert_eq!([append(&log, 0, b"a"), append(&log, 63, b"b")], [1, 1]);
@@ -279,9 +332,36 @@ mod tests {
         assert_eq!(log.after(2).map(|group| group.map(|g| g.number)), Ok(Some(3)));
     }
 
+    // Each lane goes to its own place in the engine, and one that is away holds up nobody else.
+    #[test]
+    fn of_an_engine_the_lane_counts_that_a_change_went_with() {
+        let (log, now) = (Arc::new(Outlog::to_engine()), Instant::now());
+        append(&log, 3, b"a");
+        append(&log, 4, b"b");
+        log.gather(now, 1000);
+        let keys = |lane| {
+            let group = log.after(0).expect("it is there").expect("it is there");
+            frame::each(group.of_lane(lane)).count()
+        };
+        assert_eq!([2, 3, 4, 5].map(keys), [0, 1, 1, 0]);
+        log.set_acked(3, Some((0, 0)));
+        let of_part = |part| {
+            let mut ack = PeerAck::of(&log, part, 1);
+            Pin::new(&mut ack).poll(&mut Context::from_waker(Waker::noop()))
+        };
+        assert_eq!((of_part(3), of_part(3 + LANES)), (Poll::Pending, Poll::Pending));
+        assert_eq!(of_part(4), Poll::Ready(Acked::ByNobody), "it is away");
+        log.set_acked(3, Some((0, 1)));
+        assert_eq!(of_part(3), Poll::Ready(Acked::ByPeer));
+        (0..LANES).for_each(|lane| log.set_acked(lane, Some((0, 1))));
+        let mut all = PeerAck::of_all(&log, 1);
+        let polled = Pin::new(&mut all).poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(polled, Poll::Ready(Acked::ByPeer));
+    }
+
     #[test]
     fn a_change_is_waited_for_until_a_peer_has_it() {
-        let (log, now) = (Arc::new(Outlog::new()), Instant::now());
+        let (log, now) = (Arc::new(Outlog::to_nodes()), Instant::now());
         assert_eq!(poll(&log, append(&log, 0, b"a")), Poll::Ready(Acked::ByNobody), "there is no peer");
         log.set_acked(1, Some((0, 0)));
         assert_eq!(poll(&log, 1), Poll::Pending);

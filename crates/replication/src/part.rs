@@ -3,6 +3,7 @@
 //! The values are with their owners; a part knows what they are values of. A key stands here as its hash, which is the same
 //! on every node.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -149,6 +150,11 @@ impl Part {
             self.set(hash, None);
             self.tombstones.remove(&hash);
         }
+    }
+
+    /// Whose what is there is.
+    pub(crate) fn owners(&self) -> BTreeSet<NodeId> {
+        self.entries.values().filter(|entry| !entry.is_removed).map(|entry| entry.version.node).collect()
     }
 
     pub(crate) fn digests(&self) -> &[u64; BUCKETS] {

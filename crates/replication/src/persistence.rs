@@ -85,7 +85,7 @@ impl Persistence {
         let group = replica.append(weight, now, unix_ms, part, &octets, |records| {
             on_disk = self.write(part, records);
         });
-        Durable::of(on_disk, replica.peer_ack(group).map(|ack| (ack, replica.metrics.clone())))
+        Durable::of(on_disk, replica.peer_ack(part, group).map(|ack| (ack, replica.metrics.clone())))
     }
 
     /// Takes note of a change that another node made, and returns those of its records that are news: they are to be
@@ -105,10 +105,10 @@ impl Persistence {
     pub fn so_far(&self) -> Option<Durable> {
         let awaited = self.journal.as_ref().filter(|(_, is_awaited)| *is_awaited);
         let on_disk = awaited.map(|(journal, _)| journal.durable(journal.so_far()));
-        let by_peer = self.replica.as_ref().and_then(|replica| {
-            let ack = replica.peer_ack(replica.outlog.so_far())?;
-            Some((ack, replica.metrics.clone()))
-        });
+        let by_peer = self
+            .replica
+            .as_ref()
+            .and_then(|replica| Some((replica.peer_ack_so_far()?, replica.metrics.clone())));
         Durable::of(on_disk, by_peer)
     }
 

@@ -110,14 +110,45 @@ impl Replica {
         now: Instant,
         unix_ms: i64,
     ) -> Arc<Self> {
+        let members = Members::new(name, peers, options.peer_timeout, now);
+        let outlog = Outlog::to_nodes();
+        Self::with(name, members, outlog, options, metrics, incarnation, now, unix_ms)
+    }
+
+    /// A node that shares an engine with others.
+    pub fn on_engine(
+        name: &str,
+        options: ReplicaOptions,
+        metrics: ReplicaMetrics,
+        incarnation: u64,
+        now: Instant,
+        unix_ms: i64,
+    ) -> Arc<Self> {
+        let members = Members::of_engine(name, options.peer_timeout, now);
+        let outlog = Outlog::to_engine();
+        Self::with(name, members, outlog, options, metrics, incarnation, now, unix_ms)
+    }
+
+    #[allow(clippy::too_many_arguments)] // what a replica consists of
+    fn with(
+        name: &str,
+        members: Members,
+        outlog: Outlog,
+        options: ReplicaOptions,
+        metrics: ReplicaMetrics,
+        incarnation: u64,
+        now: Instant,
+        unix_ms: i64,
+    ) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
             node: NodeId::of(name),
             incarnation,
             options,
             clock: Clock::new(now, unix_ms),
-            outlog: Arc::new(Outlog::new()),
-            members: Mutex::new(Members::new(name, peers, options.peer_timeout, now)),
+            outlog: Arc::new(outlog),
+            has_peers: !members.list.is_empty(),
+            members: Mutex::new(members),
             metrics,
             pause: Pause::new(now, options.peer_timeout),
             began: now,
@@ -125,7 +156,6 @@ impl Replica {
             owners: OnceLock::new(),
             wake: OnceLock::new(),
             foreign: OnceLock::new(),
-            has_peers: !peers.is_empty(),
         })
     }
 
@@ -217,10 +247,13 @@ impl Replica {
             members.look(now).then(|| members.succession())
         };
         if let Some(succession) = succession {
-            for owner in self.owners() {
-                owner.take_over(now, &succession);
-            }
+            self.take_over(now, &succession);
         }
+    }
+
+    /// Has owners act for those of their records that fall to this node.
+    pub(crate) fn take_over(&self, now: Instant, succession: &Succession) {
+        self.owners().for_each(|owner| owner.take_over(now, succession));
     }
 
     /// Who acts for whom, now.
@@ -351,10 +384,17 @@ impl Replica {
     }
 
     /// What is to wait for that another node has a group.
-    pub(crate) fn peer_ack(&self, group: u64) -> Option<PeerAck> {
+    pub(crate) fn peer_ack(&self, part: usize, group: u64) -> Option<PeerAck> {
         // 0: nothing was told.
         let is_awaited = self.options.ack == Ack::Peer && group > 0;
-        is_awaited.then(|| PeerAck { outlog: Arc::clone(&self.outlog), group })
+        is_awaited.then(|| PeerAck::of(&self.outlog, part, group))
+    }
+
+    /// The same for all that was told so far.
+    pub(crate) fn peer_ack_so_far(&self) -> Option<PeerAck> {
+        let group = self.outlog.so_far();
+        let is_awaited = self.options.ack == Ack::Peer && group > 0;
+        is_awaited.then(|| PeerAck::of_all(&self.outlog, group))
     }
 
     /// Where a record is, and in which version.
@@ -383,15 +423,18 @@ impl Replica {
                     latest = latest.max(place.version.stamp);
                 }
             }
-            let Some((kind, place)) = records.first().and_then(|r| Some((r.kind, r.place?))) else {
-                continue;
-            };
-            match self.owners().find(|owner| owner.kinds().contains(&kind)) {
-                Some(owner) => owner.apply(now, unix_ms, place.part.into(), &records),
-                None => self.metrics.unreadable.inc(),
-            }
+            self.give(now, unix_ms, &records);
         }
         latest
+    }
+
+    /// Gives a change of another node, of one part, to the owner of its records. Its times are by the wall clock.
+    pub(crate) fn give(&self, now: Instant, unix_ms: i64, records: &[Record<'_>]) {
+        let Some((kind, place)) = records.first().and_then(|r| Some((r.kind, r.place?))) else { return };
+        match self.owners().find(|owner| owner.kinds().contains(&kind)) {
+            Some(owner) => owner.apply(now, unix_ms, place.part.into(), records),
+            None => self.metrics.unreadable.inc(),
+        }
     }
 
     /// Makes frames of what is asked for of a part, as this node has it.

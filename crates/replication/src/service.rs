@@ -4,42 +4,26 @@
 //! too. Nothing else in this crate knows sockets or tasks.
 
 mod accept;
-mod backoff;
 mod connect;
 mod drive;
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::runtime::Runtime;
-use tokio::sync::{Notify, watch};
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
-use self::drive::{Pace, until_true};
-use crate::{PARTS, Replica, Tls};
+use crate::driver::{Driver, Driving, Pace};
+use crate::{Replica, Tls};
 
 /// Connections at once that have not proved who they are; the oldest gives way to one more.
 const HANDSHAKES_MAX: usize = 64;
 /// How long such a proof may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the replica is asked what is due. A part is swept each time, so all are within seven seconds.
-const TICK: Duration = Duration::from_millis(100);
-/// The least time from one group to the next: after a pause a change is sent at once, and in larger groups under load.
-const GATHER_INTERVAL: Duration = Duration::from_millis(1);
-/// How long a node that stops waits until its peers have all that it changed.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// How long its connections may take to close after that.
-const CLOSING: Duration = Duration::from_secs(2);
-/// Threads that look names up: one of them may hang for long.
-const LOOKUP_THREADS: usize = 4;
-
 /// Where another node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -95,12 +79,11 @@ pub enum ServiceError {
     Thread(io::Error),
 }
 
-/// Links that run. They end, in order, when this is dropped.
+/// Links that run. They end, in order, when this is dropped: peers are told what was changed and not told yet, for a second at
+/// most. It blocks until then; whoever makes changes should have ended.
 pub struct Service {
     address: SocketAddr,
-    shared: Arc<Shared>,
-    stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
+    driving: Driving,
 }
 
 /// What all tasks have.
@@ -113,9 +96,6 @@ struct Shared {
     called: Vec<Notify>,
     /// By peer: it is being told what changes here.
     telling: Vec<AtomicBool>,
-    /// Something changed here.
-    has_changed: Notify,
-    is_serving: AtomicBool,
 }
 
 impl Service {
@@ -129,36 +109,20 @@ impl Service {
         let listener = TcpListener::bind(listen).map_err(named)?;
         listener.set_nonblocking(true).map_err(named)?;
         let address = listener.local_addr().map_err(named)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(LOOKUP_THREADS)
-            .build()
-            .map_err(ServiceError::Thread)?;
-        let (wake, wakes) = watch::channel(());
-        let (close, closing) = watch::channel(false);
+        let (driver, pace) = Driver::new(Arc::clone(&replica), unix_ms);
         let shared = Arc::new(Shared {
             called: peers.iter().map(|_| Notify::new()).collect(),
             telling: peers.iter().map(|_| AtomicBool::new(false)).collect(),
             replica,
             tls,
             peers,
-            pace: Pace { wakes, closing, unix_ms },
-            has_changed: Notify::new(),
-            is_serving: AtomicBool::new(false),
+            pace,
         });
-        let waking = Arc::downgrade(&shared);
-        shared.replica.set_wake(move || {
-            if let Some(shared) = waking.upgrade() {
-                shared.has_changed.notify_one();
-            }
-        });
-        let (stop, stopping) = watch::channel(false);
-        let running = Running { shared: Arc::clone(&shared), wake, close };
-        let thread = std::thread::Builder::new()
-            .name("replication".into())
-            .spawn(move || running.block(runtime, listener, stopping))
-            .map_err(ServiceError::Thread)?;
-        Ok(Self { address, shared, stop, thread: Some(thread) })
+        let begun = Arc::clone(&shared);
+        let begin = move |tasks: &mut JoinSet<()>| begun.begin(listener, tasks);
+        let driving =
+            driver.start("replication", begin, move || shared.is_all_told()).map_err(ServiceError::Thread)?;
+        Ok(Self { address, driving })
     }
 
     /// Where it listens, with the port that it got.
@@ -168,23 +132,7 @@ impl Service {
 
     /// All is there that this node begins with: from now on it acts for nodes that are gone.
     pub fn serve(&self) {
-        self.shared.is_serving.store(true, Ordering::Relaxed);
-    }
-
-    /// Tells peers what was changed and not told yet, for a second at most, and ends. It blocks until then; whoever makes
-    /// changes should have ended.
-    pub fn stop(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // An error means that it has ended.
-        let _ = self.stop.send(true);
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("replication ended by a panic");
-        }
+        self.driving.serve();
     }
 }
 
@@ -195,6 +143,16 @@ impl fmt::Debug for Service {
 }
 
 impl Shared {
+    fn begin(self: Arc<Self>, listener: TcpListener, tasks: &mut JoinSet<()>) {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => drop(tasks.spawn(accept::accept(Arc::clone(&self), listener))),
+            Err(error) => tracing::error!(%error, "no node can connect to this one"),
+        }
+        for at in 0..self.peers.len() {
+            tasks.spawn(connect::keep_connected(Arc::clone(&self), at));
+        }
+    }
+
     /// Whether all who are being told have all.
     fn is_all_told(&self) -> bool {
         let last = self.replica.outlog.last();
@@ -204,92 +162,10 @@ impl Shared {
     }
 }
 
-/// What the thread runs.
-struct Running {
-    shared: Arc<Shared>,
-    wake: watch::Sender<()>,
-    close: watch::Sender<bool>,
-}
-
-impl Running {
-    fn block(self, runtime: Runtime, listener: TcpListener, stopping: watch::Receiver<bool>) {
-        runtime.block_on(self.run(listener, stopping));
-        // A name that is being looked up is waited for no longer.
-        runtime.shutdown_background();
-    }
-
-    async fn run(self, listener: TcpListener, mut stopping: watch::Receiver<bool>) {
-        let mut tasks = JoinSet::new();
-        match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => drop(tasks.spawn(accept::accept(Arc::clone(&self.shared), listener))),
-            Err(error) => tracing::error!(%error, "no node can connect to this one"),
-        }
-        for at in 0..self.shared.peers.len() {
-            tasks.spawn(connect::keep_connected(Arc::clone(&self.shared), at));
-        }
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sweeping = (0..PARTS).cycle();
-        let mut ticked_at = Instant::now();
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {
-                    let before = std::mem::replace(&mut ticked_at, Instant::now());
-                    self.tick(before, ticked_at, sweeping.next().unwrap_or(0));
-                }
-                () = self.shared.has_changed.notified() => {
-                    self.gather();
-                    sleep(GATHER_INTERVAL).await;
-                }
-                Some(Err(error)) = tasks.join_next() => report_panic(error),
-                () = until_true(&mut stopping) => break,
-            }
-        }
-        let farewell = async {
-            self.gather();
-            while !self.shared.is_all_told() {
-                sleep(GATHER_INTERVAL).await;
-                self.wake.send_replace(());
-            }
-        };
-        if timeout(FAREWELL, farewell).await.is_err() {
-            tracing::warn!("a peer does not have all that was changed here: it will when this node is back");
-        }
-        self.close.send_replace(true);
-        let all_closed = async { while tasks.join_next().await.is_some() {} };
-        // They are dropped then.
-        let _ = timeout(CLOSING, all_closed).await;
-    }
-
-    fn tick(&self, before: Instant, now: Instant, sweeping: usize) {
-        let replica = &self.shared.replica;
-        // The process was stopped, or the machine: what came meanwhile is yet to be read.
-        if now.saturating_duration_since(before) >= replica.options.peer_timeout / 4 {
-            tracing::warn!("this node did nothing for a while");
-            replica.was_away(now);
-        }
-        // What owners do for a node that is gone is not ours: a fault there costs that, not the links.
-        let ticked = catch_unwind(AssertUnwindSafe(|| {
-            if self.shared.is_serving.load(Ordering::Relaxed) {
-                replica.tick(now);
-            }
-            replica.sweep(now, sweeping, PARTS);
-        }));
-        if ticked.is_err() {
-            tracing::error!("acting for a node that is gone ended by a panic");
-        }
-        self.gather();
-    }
-
-    fn gather(&self) {
-        self.shared.replica.gather(Instant::now());
-        self.wake.send_replace(());
-    }
-}
-
-fn report_panic(error: JoinError) {
-    if error.is_panic() {
-        tracing::error!(%error, "a link ended by a panic");
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
 

@@ -107,15 +107,16 @@ impl Dialog {
         })
     }
 
-    /// Takes the place of what was known of this dialog, of whose last NOTIFY the outcome is awaited. Returns whether it is
-    /// from now on: not if the subscriptions are others.
+    /// Takes the place of what was known of this dialog, of whose last NOTIFY the outcome is awaited, and knows as much of
+    /// what watchers have. Returns whether that is so: not if none is awaited, or the subscriptions are others.
     pub fn await_outcome_of(&mut self, before: &Self) -> bool {
         let ids = |dialog: &Self| dialog.subscriptions.iter().map(|s| s.id.clone()).collect::<Vec<_>>();
-        let is_same = ids(self) == ids(before);
-        if is_same {
+        let is_awaited = before.in_flight.is_some() && ids(self) == ids(before);
+        if is_awaited {
             self.in_flight = before.in_flight;
+            self.set_told(before.told());
         }
-        is_same && self.in_flight.is_some()
+        is_awaited
     }
 
     /// The version that each subscription's watcher is known to have.
@@ -229,6 +230,7 @@ mod tests {
             assert_eq!(known.handle(later, &Policy::default(), 1, Input::Wake).len(), 1, "it is over");
             let mut heard = read(&octets, later, later + hour).expect("a dialog");
             assert!(heard.await_outcome_of(&known));
+            assert!(heard.told().eq(known.told()));
             assert_eq!(heard.handle(later, &Policy::default(), 1, Input::Changed).len(), 0, "one at a time");
             let answered = Input::Answered { code, retry_after_seconds: None };
             heard.handle(later, &Policy::default(), 1, answered);

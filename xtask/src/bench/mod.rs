@@ -4,6 +4,7 @@ mod client;
 mod cost;
 mod cpu;
 mod echo;
+mod engine;
 mod fanout;
 mod memory;
 mod message;
@@ -21,6 +22,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use self::cost::Work;
+use self::engine::EngineCatchUp;
 use self::memory::Thing;
 use self::pair::CatchUp;
 use self::recovery::Recovery;
@@ -28,19 +30,17 @@ use self::report::{Figure, Results};
 use self::server::Kind;
 use crate::machine::{Machine, commit, first_line};
 use crate::shell::{release_binary, root};
-use crate::tools::{self, SIPP};
+use crate::tools::{self, REDIS, SIPP};
 
 const FILE: &str = "docs/performance.md";
-/// How often each processor time is measured, by turns with that of kamailio.
-const REPETITIONS: usize = 3;
-
+const CLUSTER_FILE: &str = "docs/performance-cluster.md";
 /// What to measure, and what to do with the result.
 #[derive(Args)]
 pub(crate) struct Options {
     /// A fifth of the messages, everything once, without waiting for the end of transactions.
     #[arg(long)]
     quick: bool,
-    /// Writes the result to `docs/performance.md`.
+    /// Writes the result to `docs/performance.md`, or with `--cluster` to `docs/performance-cluster.md`.
     #[arg(long, conflicts_with_all = ["only", "quick"])]
     write: bool,
     /// Only the measurement of this name: echo, register, register-auth, forward, call, publish, notify, binding,
@@ -50,6 +50,12 @@ pub(crate) struct Options {
     /// Measures Rollcall alone.
     #[arg(long)]
     skip_kamailio: bool,
+    /// How often each processor time is measured, by turns with that of the others.
+    #[arg(long, default_value_t = 3, conflicts_with = "quick")]
+    repetitions: usize,
+    /// Measures what other nodes cost, and a Redis, instead: register, publish, notify, catch-up.
+    #[arg(long)]
+    cluster: bool,
 }
 
 /// A measurement.
@@ -60,6 +66,17 @@ enum Measurement {
     Memory(Thing, Figure),
     Recovery,
     CatchUp,
+}
+
+impl Measurement {
+    /// Whether it is measured of a cluster, or else of one server.
+    fn is_of(self, cluster: bool) -> bool {
+        match self {
+            Self::CatchUp => cluster,
+            Self::Cost(_, figure) => !cluster || figure.changes_state(),
+            Self::Echo | Self::Memory(..) | Self::Recovery => !cluster,
+        }
+    }
 }
 
 const MEASUREMENTS: [(&str, Measurement); 11] = [
@@ -81,6 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let wanted: Vec<_> = MEASUREMENTS
         .iter()
         .filter(|(name, _)| options.only.as_deref().is_none_or(|only| only == *name))
+        .filter(|(_, measurement)| measurement.is_of(options.cluster))
         .collect();
     ensure!(!wanted.is_empty(), "there is no measurement of that name: see --help");
     tools::ensure(&[&SIPP])?;
@@ -88,50 +106,74 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // A build meanwhile must not change what is measured.
     let rollcall = folder.path().join("rollcall");
     fs::copy(release_binary()?, &rollcall)?;
+    let kinds = if options.cluster { cluster_kinds() } else { kinds(options.skip_kamailio) };
+    let machine = Machine::this(&versions(&rollcall, &kinds))?;
+    let mut results = Results::default();
+    for (name, measurement) in wanted {
+        measure(*measurement, &kinds, &rollcall, options, folder.path(), &mut results)
+            .with_context(|| format!("measurement {name}"))?;
+    }
+    if options.cluster {
+        println!("{}", results.replication());
+    } else {
+        println!("{}", results.table());
+        println!("{}", results.durability());
+    }
+    if !results.samples.is_empty() {
+        println!("{}", results.loads());
+    }
+    if options.write {
+        let (file, page) = if options.cluster {
+            (CLUSTER_FILE, results.cluster_page(&machine))
+        } else {
+            (FILE, results.page(&machine))
+        };
+        fs::write(root().join(file), page)?;
+        eprintln!("{file} is written");
+    }
+    Ok(())
+}
+
+/// Rollcall with its state in memory, and whatever there is to compare it with.
+fn kinds(skip_kamailio: bool) -> Vec<Kind> {
     let mut kinds = vec![Kind::Rollcall];
-    if options.skip_kamailio {
+    if skip_kamailio {
         eprintln!("kamailio is not measured, as asked");
     } else if tools::is_there("kamailio") {
         kinds.push(Kind::Kamailio);
     } else {
         eprintln!("kamailio is not installed: nothing to compare with");
     }
-    let machine = Machine::this(&versions(&rollcall, &kinds))?;
-    let mut results = Results::default();
-    for (name, measurement) in wanted {
-        measure(*measurement, &kinds, &rollcall, options.quick, folder.path(), &mut results)
-            .with_context(|| format!("measurement {name}"))?;
+    kinds
+}
+
+/// A node that is alone, and all that it may have beside it.
+fn cluster_kinds() -> Vec<Kind> {
+    let mut kinds = vec![Kind::RollcallOnDisk, Kind::RollcallPair, Kind::RollcallPairAcked];
+    if tools::is_there(REDIS.program()) {
+        kinds.push(Kind::RollcallEngine);
+    } else {
+        eprintln!("redis-server is not installed: nodes that share one are left out");
     }
-    println!("{}", results.table());
-    println!("{}", results.durability());
-    println!("{}", results.replication());
-    if !results.samples.is_empty() {
-        println!("{}", results.loads());
-    }
-    if options.write {
-        let path = root().join(FILE);
-        fs::create_dir_all(root().join("docs"))?;
-        fs::write(&path, results.page(&machine))?;
-        eprintln!("{FILE} is written");
-    }
-    Ok(())
+    kinds
 }
 
 fn measure(
     measurement: Measurement,
     kinds: &[Kind],
     rollcall: &Path,
-    quick: bool,
+    options: &Options,
     folder: &Path,
     results: &mut Results,
 ) -> Result<()> {
+    let quick = options.quick;
     match measurement {
         Measurement::Echo => results.echo = Some(echo::microseconds(if quick { 20_000 } else { 200_000 })?),
         Measurement::Cost(work, figure) => {
-            let repetitions = if quick { 1 } else { REPETITIONS };
+            let repetitions = if quick { 1 } else { options.repetitions };
             let mut kinds = kinds.to_vec();
-            if figure.changes_state() {
-                kinds.extend([Kind::RollcallOnDisk, Kind::RollcallPair, Kind::RollcallPairAcked]);
+            if figure.changes_state() && kinds.contains(&Kind::Rollcall) {
+                kinds.push(Kind::RollcallOnDisk);
             }
             work.measure(&kinds, rollcall, quick, repetitions, folder, |sample| {
                 eprintln!("{}, {}: {:.1} CPU µs", figure.title(), sample.kind.name(), sample.microseconds);
@@ -157,6 +199,11 @@ fn measure(
             let catch_up = CatchUp::measure(rollcall, quick, folder)?;
             eprintln!("catch-up: {:.2} s", catch_up.took.as_secs_f64());
             results.catch_up = Some(catch_up);
+            if kinds.contains(&Kind::RollcallEngine) {
+                let catch_up = EngineCatchUp::measure(rollcall, quick, folder)?;
+                eprintln!("catch-up from a Redis: {:.2} s", catch_up.took.as_secs_f64());
+                results.engine_catch_up = Some(catch_up);
+            }
         }
         Measurement::Memory(thing, figure) => {
             for (kind, bytes) in thing.measure(kinds, rollcall, quick, folder)? {
@@ -177,6 +224,9 @@ fn versions(rollcall: &Path, kinds: &[Kind]) -> Vec<String> {
     )];
     if kinds.contains(&Kind::Kamailio) {
         versions.push(first_line("kamailio", &["-v"]).replace("version: ", ""));
+    }
+    if kinds.contains(&Kind::RollcallEngine) {
+        versions.push(first_line("redis-server", &["--version"]));
     }
     versions.push(first_line("sipp", &["-v"]));
     versions

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::cpu;
-use super::pair::{Pair, Partner};
+use super::engine::Engine;
+use super::pair::{NO_WAIT, Pair};
 use super::process::{Process, free_tcp_port, free_udp_port};
 
 /// Users that a server with authentication knows: `u0` … with the passwords `secret0` ….
 pub(crate) const USERS: usize = 10_000;
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(60);
 /// How long transactions linger after their final response: timer J, 64 × T1 (RFC 3261 §17.2.2), and a little more.
 const LINGER: Duration = Duration::from_secs(34);
 /// How long after that the last may still be there.
@@ -36,6 +37,8 @@ pub(crate) enum Kind {
     RollcallPair,
     /// The same, and it is acknowledged when the other node has it too.
     RollcallPairAcked,
+    /// The same, and it is acknowledged when the engine has it.
+    RollcallEngine,
     Kamailio,
 }
 
@@ -46,6 +49,7 @@ impl Kind {
             Self::RollcallOnDisk => "Rollcall, on disk",
             Self::RollcallPair => "Rollcall, pair",
             Self::RollcallPairAcked => "Rollcall, pair, acked",
+            Self::RollcallEngine => "Rollcall, Redis",
             Self::Kamailio => "kamailio",
         }
     }
@@ -57,8 +61,8 @@ pub(crate) struct Server {
     /// Where it takes SIP.
     pub(crate) address: SocketAddr,
     process: Process,
-    /// The other node of a pair.
-    partner: Option<Partner>,
+    /// The other node of a pair, or the engine.
+    partner: Option<Process>,
     /// Rollcall's HTTP, or kamailio's control socket.
     control: Control,
 }
@@ -82,6 +86,7 @@ impl Server {
             Kind::RollcallOnDisk => Self::start_rollcall(kind, "commit", rollcall, auth, &folder),
             Kind::RollcallPair => Self::start_pair(kind, "local", rollcall, auth, &folder),
             Kind::RollcallPairAcked => Self::start_pair(kind, "peer", rollcall, auth, &folder),
+            Kind::RollcallEngine => Self::start_on_engine(kind, rollcall, auth, &folder),
             Kind::Kamailio => Self::start_kamailio(auth, &folder),
         }
     }
@@ -89,9 +94,19 @@ impl Server {
     /// Starts two nodes; the load goes to one of them.
     fn start_pair(kind: Kind, ack: &str, rollcall: &Path, auth: bool, folder: &Path) -> Result<Self> {
         let pair = Pair::new(ack, folder)?;
-        let partner = pair.partner(rollcall, auth)?;
-        let mut server = Self::start_node(kind, "commit", rollcall, auth, folder, &pair.section(0))?;
-        server.partner = Some(partner);
+        let partner = pair.partner(rollcall, auth, NO_WAIT)?;
+        let mut server =
+            Self::start_node(kind, "commit", rollcall, auth, folder, &pair.section(0, NO_WAIT), "bench")?;
+        server.partner = Some(partner.process);
+        Ok(server)
+    }
+
+    /// Starts a node, and the engine that it tells.
+    fn start_on_engine(kind: Kind, rollcall: &Path, auth: bool, folder: &Path) -> Result<Self> {
+        let engine = Engine::start(folder)?;
+        let section = engine.section();
+        let mut server = Self::start_node(kind, "commit", rollcall, auth, folder, &section, "bench")?;
+        server.partner = Some(engine.process);
         Ok(server)
     }
 
@@ -102,10 +117,10 @@ impl Server {
         auth: bool,
         folder: &Path,
     ) -> Result<Self> {
-        Self::start_node(kind, durability, rollcall, auth, folder, "")
+        Self::start_node(kind, durability, rollcall, auth, folder, "", "bench")
     }
 
-    /// Starts one whose configuration ends with `more`.
+    /// Starts one of that name, whose configuration ends with `more`.
     pub(crate) fn start_node(
         kind: Kind,
         durability: &str,
@@ -113,6 +128,7 @@ impl Server {
         auth: bool,
         folder: &Path,
         more: &str,
+        name: &str,
     ) -> Result<Self> {
         let (port, admin) = (free_udp_port()?, free_tcp_port()?);
         let mut config = include_str!("rollcall.toml")
@@ -120,7 +136,8 @@ impl Server {
             .replace("{port}", &port.to_string())
             .replace("{admin}", &admin.to_string())
             .replace("{durability}", durability)
-            .replace("{auth}", &auth.to_string());
+            .replace("{auth}", &auth.to_string())
+            .replace("node = \"bench\"", &format!("node = \"{name}\""));
         if auth {
             for user in 0..USERS {
                 config +=
@@ -189,9 +206,9 @@ impl Server {
         cpu::processor_time(self.process.id()).with_context(|| self.process.last_words())
     }
 
-    /// What the other node of a pair used so far.
+    /// What the other node of a pair, or the engine, used so far.
     pub(crate) fn processor_time_of_partner(&self) -> Result<Option<Duration>> {
-        self.partner.as_ref().map(|partner| cpu::processor_time(partner.process.id())).transpose()
+        self.partner.as_ref().map(|partner| cpu::processor_time(partner.id())).transpose()
     }
 
     /// The counts of a histogram of Rollcall's, with the upper bound of each bucket.

@@ -12,8 +12,9 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::drive::{drive, until_true};
-use super::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, Shared, report_panic};
+use super::drive::drive;
+use super::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, Shared};
+use crate::driver::{report_panic, until_true};
 use crate::link::Receiver;
 
 /// After the system could not accept: it has no more descriptors, say.

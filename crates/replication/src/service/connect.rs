@@ -10,9 +10,10 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::backoff::Backoff;
-use super::drive::{End, drive, unless, until_true};
+use super::drive::{End, drive};
 use super::{HANDSHAKE_TIMEOUT, Peer, Shared};
+use crate::backoff::Backoff;
+use crate::driver::{unless, until_true};
 use crate::link::Sender;
 
 /// For a name to be looked up, and for each of its addresses to answer.

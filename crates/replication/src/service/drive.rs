@@ -1,14 +1,12 @@
 //! A connection under way: octets between the socket and a side of a link.
 
-use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::driver::{Pace, until_true};
 use crate::link::{Broken, OUT_BYTES_MAX, Side};
 
 /// Octets read at a time, at least.
@@ -35,17 +33,6 @@ pub(super) enum End {
     /// This node stops.
     #[error("this node stops")]
     Stopped,
-}
-
-/// What both kinds of connections go by.
-#[derive(Clone)]
-pub(super) struct Pace {
-    /// Changes whenever there may be something to say, and a few times a second.
-    pub(super) wakes: watch::Receiver<()>,
-    /// Becomes true when connections are to be closed.
-    pub(super) closing: watch::Receiver<bool>,
-    /// The wall clock.
-    pub(super) unix_ms: fn() -> i64,
 }
 
 /// Carries octets until the connection is over. `out` is what `side` has to say already, and `look` is shown it whenever
@@ -165,22 +152,5 @@ impl Outgoing {
             self.is_unflushed = false;
         }
         Ok(())
-    }
-}
-
-/// Resolves when it is true, or nobody is there any more who could say so.
-pub(super) async fn until_true(what: &mut watch::Receiver<bool>) {
-    let _ = what.wait_for(|is_true| *is_true).await;
-}
-
-/// `None` if it is time to stop first.
-pub(super) async fn unless<T>(
-    stopping: &mut watch::Receiver<bool>,
-    work: impl Future<Output = T>,
-) -> Option<T> {
-    let work = pin!(work);
-    tokio::select! {
-        done = work => Some(done),
-        () = until_true(stopping) => None,
     }
 }

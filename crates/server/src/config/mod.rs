@@ -1,5 +1,6 @@
 //! The configuration: sections owned by the crates they configure, nested here.
 
+mod engine;
 mod error;
 mod load;
 mod replication;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sip_message::Transport;
 use sip_transport::ListenConfig;
 
+pub use engine::{EngineConfig, LayoutConfig, RedisConfig};
 pub use error::ConfigError;
 pub use load::{Sources, load};
 pub(crate) use replication::tls_error;

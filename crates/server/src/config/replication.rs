@@ -10,7 +10,7 @@ use replication::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::{ConfigError, EngineConfig, RedisConfig};
 use crate::repro::{PeerOptions, is_local};
 
 /// Peers of one node: a mesh of more would tell every change too often.
@@ -20,22 +20,26 @@ const PEERS_MAX: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplicationConfig {
+    /// `redis`: nodes have no links with each other; they share a Redis or Valkey, which `[replication.redis]` tells, and any
+    /// number of nodes may join. Absent: nodes are each other's peers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineConfig>,
     /// Address and port that the other nodes connect to: what changes on a node is told over a connection that it opens, so
-    /// without this one nothing would be heard. Required, unless the only peer is a repro.
+    /// without this one nothing would be heard. Required, unless the only peer is a repro, or with `engine`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
     /// Whether publications are told to other nodes, and taken from them, as bindings and subscriptions always are; the same
     /// on all nodes. Default `true`.
     pub publications: bool,
     /// When a change is acknowledged. `local`: when it is kept here, as `[storage]` says; `peer`: when another node has it,
-    /// too, if one is connected. Default `local`.
+    /// too, if one is connected, or the engine. Default `local`.
     pub ack: AckConfig,
     /// Milliseconds, 10 to 10,000, that `ack = "peer"` waits for the other node. Then the change is acknowledged all the
     /// same, and counts in `rollcall_replication_unacked_total`. Default 500.
     pub ack_wait_ms: u32,
     /// A file with a secret that all nodes share, of 32 octets at least: who has it is a node. Nonces and dialog tokens are
     /// made under it, too, so that those of one node are good on the others. This or `certificate`, `key` and `ca`, unless the
-    /// only peer is a repro.
+    /// only peer is a repro; with `engine` it may be absent, and then nonces and tokens are good on one node alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
     /// This node's certificate chain in PEM, for the host by which others connect to it, and for client authentication.
@@ -61,7 +65,10 @@ pub struct ReplicationConfig {
     /// Milliseconds, 60,000 at most, that a node which starts waits for what its peers have before it serves; so long does a
     /// start take if one of them is not there. Default 3,000.
     pub start_wait_ms: u32,
-    /// One block for each other node, four at most.
+    /// With `engine = "redis"`: where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisConfig>,
+    /// One block for each other node, four at most; none with `engine`.
     pub peer: Vec<PeerConfig>,
 }
 
@@ -118,6 +125,7 @@ impl Default for ReplicationConfig {
             ReplicaOptions::default();
         let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
         Self {
+            engine: None,
             listen: None,
             publications: true,
             ack: AckConfig::default(),
@@ -130,6 +138,7 @@ impl Default for ReplicationConfig {
             peer_timeout_ms: milliseconds(peer_timeout),
             log_bytes_max: u32::try_from(outlog_bytes_max).unwrap_or(u32::MAX),
             start_wait_ms: 3_000,
+            redis: None,
             peer: Vec::new(),
         }
     }
@@ -142,8 +151,11 @@ impl ReplicationConfig {
     /// The first fault, with its key.
     pub fn validate(&self, own: &str) -> Result<(), ConfigError> {
         let expected = |key: &str, message: &str| Err(at(key, message));
+        if self.redis.is_some() && self.engine.is_none() {
+            return expected("redis", "expected engine = \"redis\" with it");
+        }
         let is_repro_alone = !self.peer.is_empty() && self.peers().is_empty() && self.repro().is_some();
-        if self.listen.is_none() && !is_repro_alone {
+        if self.listen.is_none() && !is_repro_alone && self.engine.is_none() {
             return expected("listen", "expected an address and port that the other nodes connect to");
         }
         for (key, value, bounds, message) in [
@@ -156,6 +168,9 @@ impl ReplicationConfig {
             if !bounds.contains(&value) {
                 return expected(key, message);
             }
+        }
+        if self.engine.is_some() {
+            return self.validate_engine();
         }
         self.validate_peers(own)?;
         if is_repro_alone {
@@ -177,6 +192,24 @@ impl ReplicationConfig {
             }
         }
         Tls::new(&self.credentials()?).map_err(tls_error).map(drop)
+    }
+
+    fn validate_engine(&self) -> Result<(), ConfigError> {
+        for (key, is_given) in [
+            ("listen", self.listen.is_some()),
+            ("peer", !self.peer.is_empty()),
+            ("certificate", self.certificate.is_some()),
+            ("key", self.key.is_some()),
+            ("ca", self.ca.is_some()),
+        ] {
+            if is_given {
+                return Err(at(key, "expected none: with an engine nodes have no links with each other"));
+            }
+        }
+        if self.secret_file.is_some() {
+            self.credentials()?;
+        }
+        self.redis.clone().unwrap_or_default().options().map(drop)
     }
 
     fn validate_peers(&self, own: &str) -> Result<(), ConfigError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -15,6 +16,9 @@ use crate::sipp::{Scenario, Sipp};
 const USERS_MAX: usize = 1_000;
 /// Registrations a second.
 const RATE: u32 = 40;
+
+/// How long nodes may take to hear of what was acknowledged last.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// SIPp at one node.
 pub(crate) struct Background {
@@ -38,20 +42,31 @@ impl Background {
         let users: BTreeSet<String> =
             acknowledged.filter_map(|response| user(response.header("To"))).collect();
         traffic.tally.acknowledged += users.len() as u64;
+        // The last of them may be on their way to one of the nodes yet.
+        let until = Instant::now() + LIMIT;
         let sip = cluster.sip();
-        let views = traffic.during(|| {
-            sip.iter().map(|node| View::of(*node, users.iter().cloned(), [])).collect::<Result<Vec<_>>>()
-        })?;
-        let mut lost = BTreeSet::new();
-        for (at, view) in views.iter().enumerate() {
-            for (user, _) in view.contacts.iter().filter(|(_, contacts)| contacts.is_empty()) {
-                traffic
-                    .tally
-                    .complain(format!("{user} was registered by SIPp, and is not on node {}", NAMES[at]));
-                lost.insert(user.clone());
+        let missing = loop {
+            let missing = traffic.during(|| missing(&sip, &users))?;
+            if missing.is_empty() || Instant::now() > until {
+                break missing;
             }
+        };
+        let lost: BTreeSet<&String> = missing.iter().map(|(user, _)| user).collect();
+        for (user, node) in &missing {
+            traffic.tally.complain(format!("{user} was registered by SIPp, and is not on node {node}"));
         }
         traffic.tally.lost += lost.len() as u64;
         Ok(())
     }
+}
+
+/// Those of some users that are not registered, with the node that does not have them.
+fn missing(nodes: &[SocketAddr], users: &BTreeSet<String>) -> Result<Vec<(String, &'static str)>> {
+    let mut missing = Vec::new();
+    for (node, name) in nodes.iter().zip(NAMES) {
+        let contacts = View::of(*node, users.iter().cloned(), [])?.contacts;
+        let of_none = contacts.into_iter().filter(|(_, contacts)| contacts.is_empty());
+        missing.extend(of_none.map(|(user, _)| (user, name)));
+    }
+    Ok(missing)
 }

@@ -1,16 +1,17 @@
-//! Three nodes, each with a cable to each other.
+//! Three nodes, each with a cable to each other, or to the engine that they share.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::cable::{Cable, Way};
 use crate::ports::free_port;
+use crate::redis::Redis;
 use crate::rollcall::{OPEN, Rollcall};
 
 /// The nodes, by name.
@@ -22,8 +23,7 @@ const UNACKED: &str = "rollcall_replication_unacked_total";
 /// Three nodes, and what lies between them.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Rollcall>,
-    /// By who connects and to whom.
-    cables: Vec<(usize, usize, Cable)>,
+    between: Between,
     /// What each node had counted when it was asked last.
     unacked: [f64; NAMES.len()],
     /// Ends of the logs of earlier lives.
@@ -31,32 +31,70 @@ pub(crate) struct Cluster {
     _folder: TempDir,
 }
 
-impl Cluster {
-    /// Starts all nodes, and waits until each hears the others.
-    pub(crate) fn start(binary: &Path) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let secret = folder.path().join("cluster.key");
-        fs::write(&secret, "the secret of a cluster that only this campaign has\n")?;
-        let links = NAMES.iter().map(|_| Ok(local(free_port()?))).collect::<Result<Vec<_>>>()?;
-        let mut cables = Vec::new();
-        for (from, to) in pairs() {
-            cables.push((from, to, Cable::new(links[to])?));
-        }
-        let configs: Vec<String> = (0..NAMES.len())
-            .map(|at| {
-                let mut text = format!(
-                    "{OPEN}\n[server]\nnode = \"{}\"\ndrain_seconds = 1\n[replication]\nlisten = \"{}\"\n\
-                     secret_file = \"{}\"\nack = \"peer\"\npeer_timeout_ms = 1000\ndigest_interval_seconds = 1\n\
-                     start_wait_ms = 10000\n",
-                    NAMES[at],
-                    links[at],
-                    secret.display(),
-                );
+/// What lies between nodes.
+pub(crate) enum Between {
+    /// By who connects and to whom.
+    Links { cables: Vec<(usize, usize, Cable)>, places: Vec<SocketAddr> },
+    /// An engine, and the cable to it of each node.
+    Engine { engine: Redis, cables: Vec<Cable> },
+}
+
+impl Between {
+    pub(crate) fn links() -> Result<Self> {
+        let places = NAMES.iter().map(|_| Ok(local(free_port()?))).collect::<Result<Vec<_>>>()?;
+        let cable = |(from, to): (usize, usize)| Ok((from, to, Cable::new(places[to])?));
+        Ok(Self::Links { cables: pairs().map(cable).collect::<Result<_>>()?, places })
+    }
+
+    pub(crate) fn engine() -> Result<Self> {
+        let mut engine = Redis::start()?;
+        engine.hush();
+        let cables = NAMES.iter().map(|_| Cable::new(engine.address())).collect::<Result<_>>()?;
+        Ok(Self::Engine { engine, cables })
+    }
+
+    /// What a node's `[replication]` has of it.
+    fn section(&self, at: usize) -> String {
+        match self {
+            Self::Links { cables, places } => {
+                let mut text = format!("listen = \"{}\"\n", places[at]);
                 for (_, to, cable) in cables.iter().filter(|(from, _, _)| *from == at) {
                     let (name, address) = (NAMES[*to], cable.address());
                     text += &format!("[[replication.peer]]\nnode = \"{name}\"\naddress = \"{address}\"\n");
                 }
                 text
+            }
+            Self::Engine { cables, .. } => {
+                let address = cables[at].address();
+                format!("engine = \"redis\"\n[replication.redis]\nservers = [\"{address}\"]\n")
+            }
+        }
+    }
+
+    /// Peers that a node hears when all is well.
+    fn heard(&self) -> usize {
+        match self {
+            Self::Links { .. } => NAMES.len() - 1,
+            Self::Engine { .. } => 1,
+        }
+    }
+}
+
+impl Cluster {
+    /// Starts all nodes, and waits until each hears the others.
+    pub(crate) fn start(binary: &Path, between: Between) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let secret = folder.path().join("cluster.key");
+        fs::write(&secret, "the secret of a cluster that only this campaign has\n")?;
+        let configs: Vec<String> = (0..NAMES.len())
+            .map(|at| {
+                format!(
+                    "{OPEN}\n[server]\nnode = \"{}\"\ndrain_seconds = 1\n[replication]\nsecret_file = \"{}\"\n\
+                     ack = \"peer\"\npeer_timeout_ms = 1000\ndigest_interval_seconds = 1\nstart_wait_ms = 10000\n{}",
+                    NAMES[at],
+                    secret.display(),
+                    between.section(at),
+                )
             })
             .collect();
         let mut nodes: Vec<Rollcall> = thread::scope(|scope| {
@@ -68,10 +106,10 @@ impl Cluster {
         })?;
         for node in &mut nodes {
             node.hush();
-            node.wait_for_metric("rollcall_replication_peer_up", (NAMES.len() - 1) as f64)?;
+            node.wait_for_metric("rollcall_replication_peer_up", between.heard() as f64)?;
         }
         let last_words = Default::default();
-        Ok(Self { nodes, cables, unacked: [0.0; NAMES.len()], last_words, _folder: folder })
+        Ok(Self { nodes, between, unacked: [0.0; NAMES.len()], last_words, _folder: folder })
     }
 
     /// Where the nodes take SIP.
@@ -124,10 +162,19 @@ impl Cluster {
 
     /// Does something to the cables between two nodes: with it, and whether it was the first that connected by it.
     pub(crate) fn between(&self, one: usize, other: usize, act: impl Fn(&Cable, bool)) {
-        for (from, to, cable) in &self.cables {
+        let Between::Links { cables, .. } = &self.between else { return };
+        for (from, to, cable) in cables {
             if (*from, *to) == (one, other) || (*from, *to) == (other, one) {
                 act(cable, *from == one);
             }
+        }
+    }
+
+    /// What nodes share, and the cable to it of each.
+    pub(crate) fn engine(&mut self) -> Result<(&mut Redis, &[Cable])> {
+        match &mut self.between {
+            Between::Engine { engine, cables } => Ok((engine, cables)),
+            Between::Links { .. } => bail!("this is a fault of an engine"),
         }
     }
 
@@ -138,7 +185,10 @@ impl Cluster {
 
     /// Mends all cables.
     pub(crate) fn mend(&self) {
-        self.cables.iter().for_each(|(_, _, cable)| cable.mend());
+        match &self.between {
+            Between::Links { cables, .. } => cables.iter().for_each(|(_, _, cable)| cable.mend()),
+            Between::Engine { cables, .. } => cables.iter().for_each(Cable::mend),
+        }
     }
 
     /// How many writes a node has acknowledged without another since it was asked last.
@@ -166,7 +216,7 @@ impl Cluster {
 }
 
 /// All ordered pairs of nodes.
-fn pairs() -> impl Iterator<Item = (usize, usize)> {
+pub(crate) fn pairs() -> impl Iterator<Item = (usize, usize)> {
     let all = 0..NAMES.len();
     all.clone().flat_map(move |from| all.clone().map(move |to| (from, to))).filter(|(from, to)| from != to)
 }

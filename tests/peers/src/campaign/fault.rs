@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rustix::process::Signal;
 
-use super::cluster::{Cluster, NAMES};
+use super::cluster::{Cluster, NAMES, pairs};
 use super::traffic::Traffic;
 use crate::cable::Cable;
 
@@ -38,11 +38,19 @@ pub enum Fault {
     Rolling,
     /// Two nodes are killed at once, and started again over their disks.
     KillTwo,
+    /// One node is cut from the engine.
+    CutFromEngine,
+    /// The engine is killed, and started again over its disk.
+    EngineKill,
+    /// The engine is killed, its disk removed, and it is started again with nothing.
+    EngineBlank,
+    /// The engine is stopped, and goes on.
+    EngineStop,
 }
 
 impl Fault {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
+    /// Those of nodes that are linked with each other.
+    pub const OF_LINKS: [Self; 9] = [
         Self::Kill,
         Self::Blank,
         Self::Stop,
@@ -52,6 +60,19 @@ impl Fault {
         Self::Isolate,
         Self::Rolling,
         Self::KillTwo,
+    ];
+
+    /// Those of nodes that share an engine.
+    pub const ON_ENGINE: [Self; 9] = [
+        Self::Kill,
+        Self::Blank,
+        Self::Stop,
+        Self::Rolling,
+        Self::KillTwo,
+        Self::CutFromEngine,
+        Self::EngineKill,
+        Self::EngineBlank,
+        Self::EngineStop,
     ];
 
     /// What it is called on the command line.
@@ -66,6 +87,10 @@ impl Fault {
             Self::Isolate => "isolate",
             Self::Rolling => "rolling",
             Self::KillTwo => "kill-two",
+            Self::CutFromEngine => "cut-from-engine",
+            Self::EngineKill => "engine-kill",
+            Self::EngineBlank => "engine-blank",
+            Self::EngineStop => "engine-stop",
         }
     }
 
@@ -81,6 +106,10 @@ impl Fault {
             Self::Isolate => "one node cut from both others",
             Self::Rolling => "each node restarted in order",
             Self::KillTwo => "two nodes `kill -9` at once",
+            Self::CutFromEngine => "one node cut from the Redis",
+            Self::EngineKill => "the Redis `kill -9`, started again over its disk",
+            Self::EngineBlank => "the Redis `kill -9`, disk removed, started again",
+            Self::EngineStop => "the Redis SIGSTOP, then SIGCONT",
         }
     }
 
@@ -149,6 +178,28 @@ impl Fault {
                 }
                 traffic.run_for(long)?;
             }
+            Self::CutFromEngine => {
+                let pairs = [(one, other), (other, one), (one, third), (third, one)];
+                self.deafen(traffic, &pairs);
+                cluster.engine()?.1[one].cut();
+                traffic.run_for(long)?;
+            }
+            Self::EngineKill | Self::EngineBlank => {
+                self.deafen(traffic, &pairs().collect::<Vec<_>>());
+                cluster.engine()?.0.kill()?;
+                traffic.run_for(long)?;
+                let healed_at = Instant::now();
+                let (engine, _) = cluster.engine()?;
+                traffic.during(|| engine.start_again(self == Self::EngineKill))?;
+                engine.hush();
+                return Ok(healed_at);
+            }
+            Self::EngineStop => {
+                self.deafen(traffic, &pairs().collect::<Vec<_>>());
+                cluster.engine()?.0.signal(Signal::STOP)?;
+                traffic.run_for(long)?;
+                cluster.engine()?.0.signal(Signal::CONT)?;
+            }
         }
         let healed_at = Instant::now();
         cluster.mend();
@@ -158,7 +209,8 @@ impl Fault {
     /// Takes note of who cannot hear whom.
     fn deafen(self, traffic: &mut Traffic, pairs: &[(usize, usize)]) {
         let nodes: Vec<usize> = pairs.iter().map(|(hearer, _)| *hearer).collect();
-        traffic.hit(if self == Self::Isolate { &nodes[..1] } else { &nodes });
+        let is_of_one = matches!(self, Self::Isolate | Self::CutFromEngine);
+        traffic.hit(if is_of_one { &nodes[..1] } else { &nodes });
         traffic.nodes.deaf.extend(pairs);
     }
 }

@@ -1,4 +1,4 @@
-//! The fault campaign: three nodes under traffic, faults in an order that a seed decides, and what has to be so afterwards.
+//! The fault campaign: three nodes under traffic, linked with each other or sharing an engine, faults in an order that a seed decides, and what has to be so afterwards.
 //!
 //! `cargo xtask faults` runs it, and writes its table into `docs/reliability.md`, which says what is promised.
 
@@ -27,7 +27,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use self::background::Background;
-use self::cluster::{Cluster, NAMES};
+use self::cluster::{Between, Cluster, NAMES};
 use self::traffic::{Rest, Traffic};
 
 pub use self::fault::Fault;
@@ -51,6 +51,8 @@ pub struct Options {
     pub rounds: u32,
     /// Decides the order of faults, whom they hit, how long they last, and what agents do.
     pub seed: u64,
+    /// Whether nodes share an engine; else they are linked with each other.
+    pub on_engine: bool,
     /// Which faults.
     pub faults: Vec<Fault>,
     /// Whether SIPp registers users meanwhile.
@@ -101,7 +103,8 @@ struct Campaign {
 
 impl Campaign {
     fn start(options: &Options) -> Result<Self> {
-        let cluster = Cluster::start(&options.binary)?;
+        let between = if options.on_engine { Between::engine()? } else { Between::links()? };
+        let cluster = Cluster::start(&options.binary, between)?;
         let traffic = Traffic::new(cluster.sip(), options.seed)?;
         // Other numbers than those of the agents, whose course time decides as well.
         let rng = StdRng::seed_from_u64(!options.seed);

@@ -261,9 +261,16 @@ impl Dialog {
                 let is_recent = now.saturating_duration_since(made.changed) < ANSWER_LIMIT;
                 is_recent && !self.shown.contains_key(tuple)
             };
+            // Two nodes that did not hear each other may both have told it: who goes on does not know what it has.
+            let was_split =
+                teller.is_some_and(|(node, _)| scene.nodes.deaf.iter().any(|(hearer, _)| *hearer == node));
             if self.asks.pop().is_some() {
                 // It was asked for.
-            } else if self.teller != teller || skipped >= TAKEN_OVER || made.iter().any(is_unseen) {
+            } else if self.teller != teller
+                || skipped >= TAKEN_OVER
+                || was_split
+                || made.iter().any(is_unseen)
+            {
                 scene.tally.told_again += 1;
             } else {
                 scene.tally.duplicated += 1;

@@ -1,94 +1,9 @@
-//! What one node is told, the others have.
+//! What one node is told, the others have: what the battery does not say for every way to keep state.
 
 use anyhow::Result;
-use peers::{Message, UserAgent, contacts, page, pidf, publish, register, subscribe, told};
+use peers::{UserAgent, contacts, pidf, publish, register};
 
-use crate::nodes::{BINDINGS, NOTIFIED, PUBLICATIONS, Plan, SUBSCRIPTIONS, pair, settle};
-
-#[test]
-fn who_registers_on_one_node_is_reached_through_the_other() -> Result<()> {
-    let (_plan, a, mut b) = pair("")?;
-    let mut alice = UserAgent::udp(a.sip())?;
-    let contact = format!("<sip:alice@{}", alice.address());
-    register(&mut alice, "alice", 1, "Contact: <sip:alice@{here}>;expires=600")?;
-    b.wait_for_metric(BINDINGS, 1.0)?;
-    assert_eq!(contacts(&b, "alice")?, [contact]);
-
-    let mut carol = UserAgent::udp(b.sip())?;
-    let message = page(&mut carol, &mut alice)?;
-    assert_eq!(message.sender_port()?, b.sip_port());
-
-    // And who leaves the other is left everywhere.
-    alice.turn_to(b.sip())?;
-    register(&mut alice, "alice", 2, "Contact: <sip:alice@{here}>;expires=0")?;
-    assert_eq!(contacts(&b, "alice")?, [""; 0]);
-    let mut a = a;
-    a.wait_for_metric(BINDINGS, 0.0)?;
-    assert_eq!(contacts(&a, "alice")?, [""; 0]);
-    Ok(())
-}
-
-/// A publication is one on all nodes, by its entity-tag (RFC 3903 §6), and each watcher is told by one node, once.
-#[test]
-fn what_is_published_on_one_node_is_told_by_the_other() -> Result<()> {
-    let (_plan, mut a, mut b) = pair("")?;
-    let (mut alice, mut bob) = (UserAgent::udp(a.sip())?, UserAgent::udp(b.sip())?);
-    subscribe(&mut bob, 1, None, 600)?;
-    let first = told(&mut bob)?;
-    a.wait_for_metric(SUBSCRIPTIONS, 1.0)?;
-
-    let desk = publish(&mut alice, "", &pidf("desk", "open"))?;
-    let second = told(&mut bob)?; // so it is on the other node
-    assert_eq!((second.cseq()?, second.sender_port()?), (first.cseq()? + 1, b.sip_port()));
-    assert!(second.body().contains("<basic>open</basic>"), "{second:?}");
-
-    // Modified, refreshed and removed on the other node: every tag is known there.
-    alice.turn_to(b.sip())?;
-    let desk = publish(&mut alice, &format!("SIP-If-Match: {desk}"), &pidf("desk", "closed"))?;
-    let third = told(&mut bob)?;
-    assert!(third.body().contains("<basic>closed</basic>"), "{third:?}");
-    let desk = publish(&mut alice, &format!("SIP-If-Match: {desk}\nExpires: 300"), "")?;
-    settle(&b, &mut a)?;
-    alice.turn_to(a.sip())?;
-    publish(&mut alice, &format!("SIP-If-Match: {desk}\nExpires: 0"), "")?;
-    let last = told(&mut bob)?;
-    assert_eq!(last.cseq()?, third.cseq()? + 1, "a refresh changes nothing");
-    assert!(!last.body().contains("desk"), "{last:?}");
-    for node in [&mut a, &mut b] {
-        node.wait_for_metric(PUBLICATIONS, 0.0)?;
-    }
-    b.wait_for_metric(NOTIFIED, 4.0)?;
-    assert_eq!(a.metric(NOTIFIED)?, 0.0, "nobody is told twice");
-    Ok(())
-}
-
-/// A watcher that turns to another node is notified by that one (RFC 6665 §4.1.2.2).
-#[test]
-fn a_subscription_moves_with_its_refresh() -> Result<()> {
-    let (_plan, mut a, mut b) = pair("")?;
-    let (mut alice, mut bob) = (UserAgent::udp(a.sip())?, UserAgent::udp(a.sip())?);
-    let accepted = subscribe(&mut bob, 1, None, 600)?;
-    let first = told(&mut bob)?;
-    assert_eq!(first.sender_port()?, a.sip_port());
-    b.wait_for_metric(SUBSCRIPTIONS, 1.0)?;
-    // As through one name that both nodes have.
-    let at_b = Message::new(accepted.text().replace(&a.sip().to_string(), &b.sip().to_string()));
-    bob.turn_to(b.sip())?;
-    subscribe(&mut bob, 2, Some(&at_b), 600)?;
-    let second = told(&mut bob)?;
-    assert_eq!(second.sender_port()?, b.sip_port());
-    assert!(second.cseq()? > first.cseq()?);
-    settle(&b, &mut a)?;
-
-    publish(&mut alice, "", &pidf("desk", "open"))?;
-    let third = told(&mut bob)?;
-    assert_eq!((third.cseq()?, third.sender_port()?), (second.cseq()? + 1, b.sip_port()));
-    assert!(third.body().contains("desk"), "told once when it moves: {third:?}");
-    subscribe(&mut bob, 3, Some(&third), 0)?;
-    let last = told(&mut bob)?;
-    assert!(last.header("Subscription-State").starts_with("terminated"), "{last:?}");
-    a.wait_for_metric(SUBSCRIPTIONS, 0.0)
-}
+use crate::nodes::{BINDINGS, PUBLICATIONS, Plan, pair};
 
 #[test]
 fn three_nodes_have_the_same() -> Result<()> {

@@ -9,24 +9,24 @@ const LAST: Duration = Duration::from_secs(5);
 
 /// Waits that double, each with a jitter, so that nodes that lost each other do not come in step.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { next: FIRST }
     }
 
     /// The next wait: three to five quarters of its length, as `random` (from 0 to 1) says.
-    pub(super) fn next(&mut self, random: f64) -> Duration {
+    pub(crate) fn next(&mut self, random: f64) -> Duration {
         let length = self.next;
         self.next = (length * 2).min(LAST);
         length.mul_f64(0.75 + random.clamp(0.0, 1.0) / 2.0)
     }
 
     /// Begins anew.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = FIRST;
     }
 }
