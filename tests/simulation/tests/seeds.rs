@@ -2,7 +2,7 @@
 
 use simulation::{Failure, Report, Setting, run};
 
-/// As many as take less than a minute on two slow cores without optimisation; CI runs a thousand by `cargo xtask sim`.
+/// As many as take less than a minute on two slow cores without optimisation; `cargo xtask sim --runs 1000` runs more.
 const SEEDS: u64 = 8;
 
 /// Seeds that found something, and what; all of it is mended. What a seed does changes with the simulation, so each has a test
