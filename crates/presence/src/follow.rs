@@ -113,7 +113,6 @@ impl Shard {
         new.dialog.leave_cseq_to(known.dialog.local_cseq().max(known.cseq_reserved));
         // What comes of a NOTIFY under way concerns this node only if it goes on.
         let is_awaited = new.is_ours && new.dialog.await_outcome_of(&known.dialog);
-        new.generation = known.generation.wrapping_add(u32::from(!is_awaited));
         new.armed = known.armed;
         // What the watcher has is a record of its own, which this one changes nothing of.
         let shown = self.presentities.get(&known.presentity).and_then(|p| p.shown.as_ref());
@@ -125,6 +124,9 @@ impl Shard {
         scene.settings.gauges(&new.presentity).subscriptions.add(added);
         let own = new.is_ours.then(|| new.presentity.clone());
         *known = new;
+        if !is_awaited {
+            self.watchers.renew(slot);
+        }
         self.arm_watcher(scene, slot);
         if is_claimed {
             self.claim(scene, slot);

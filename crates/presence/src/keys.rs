@@ -7,7 +7,8 @@ pub(crate) const SHARDS: u32 = replication::PARTS as u32;
 
 /// Slots of one shard.
 const SLOTS: u32 = 1 << 20;
-const GENERATIONS: u32 = 1 << 6;
+/// Generations of a slot that are told apart.
+const GENERATIONS: u8 = 1 << 6;
 
 /// Names a watcher in the whole process as long as it lives or something of it is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +17,8 @@ pub(crate) struct WatcherKey(pub(crate) u32);
 impl WatcherKey {
     /// `generation` tells the watchers apart that were in a slot one after another: what was in flight for one of them
     /// concerns no other.
-    pub(crate) const fn new(slot: u32, generation: u32, shard: u32) -> Self {
-        let place = (generation % GENERATIONS).wrapping_mul(SLOTS).wrapping_add(slot % SLOTS);
+    pub(crate) const fn new(slot: u32, generation: u8, shard: u32) -> Self {
+        let place = ((generation % GENERATIONS) as u32).wrapping_mul(SLOTS).wrapping_add(slot % SLOTS);
         Self(place.wrapping_mul(SHARDS).wrapping_add(shard))
     }
 
@@ -30,8 +31,8 @@ impl WatcherKey {
     }
 
     /// Whether it is of that generation.
-    pub(crate) const fn is_of(self, generation: u32) -> bool {
-        self.0 / SHARDS / SLOTS == generation % GENERATIONS
+    pub(crate) const fn is_of(self, generation: u8) -> bool {
+        self.0 / SHARDS / SLOTS == (generation % GENERATIONS) as u32
     }
 }
 
@@ -55,11 +56,6 @@ impl LocalTag {
             return None;
         }
         u64::from_str_radix(text, 16).ok().map(Self)
-    }
-
-    /// Where its watcher begins to count generations: somewhere.
-    pub(crate) const fn generation(self) -> u32 {
-        (self.0 >> 32) as u32 % GENERATIONS
     }
 
     pub(crate) const fn number(self) -> u64 {

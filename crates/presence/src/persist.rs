@@ -253,7 +253,6 @@ impl Watcher {
             dialog,
             presentity,
             tag,
-            generation: tag.generation(),
             is_ours: false,
             digests: None,
             flow,

@@ -212,7 +212,6 @@ impl Shard {
             dialog,
             presentity: aor.clone(),
             tag: local_tag,
-            generation: local_tag.generation(),
             is_ours: true,
             digests: None,
             flow,
@@ -326,7 +325,7 @@ impl Shard {
 
     /// Whether what a key names is still the watcher that it was made for, as this node knew it.
     pub(crate) fn is_current(&self, key: WatcherKey) -> bool {
-        self.watchers.get(key.slot()).is_some_and(|watcher| key.is_of(watcher.generation))
+        self.watchers.get(key.slot()).is_some() && key.is_of(self.watchers.generation(key.slot()))
     }
 
     /// Takes out the timers that are due. Most ticks have none, and cost no more than this.
@@ -442,6 +441,7 @@ impl Shard {
         mut outputs: Outputs,
         out: &mut Vec<Outgoing>,
     ) -> bool {
+        let generation = self.watchers.generation(slot);
         let Some(watcher) = self.watchers.get_mut(slot) else { return false };
         let shown = self.presentities.get(&watcher.presentity).and_then(|p| p.shown.as_ref());
         let version = shown.map_or(0, |shown| shown.version);
@@ -458,7 +458,7 @@ impl Shard {
                     }
                     Output::Notify(notify) => {
                         let client = ClientId(self.rng.next_u64());
-                        let key = WatcherKey::new(slot, watcher.generation, self.index);
+                        let key = WatcherKey::new(slot, generation, self.index);
                         let body = shown.filter(|shown| shown.view != View::Nothing).map(|shown| &shown.body);
                         match outgoing(scene.network, watcher, &notify, client, key, body) {
                             Ok(mut outgoing) => {

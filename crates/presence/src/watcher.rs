@@ -19,8 +19,6 @@ pub(crate) struct Watcher {
     pub(crate) presentity: Aor,
     /// Our tag in the dialog.
     pub(crate) tag: LocalTag,
-    /// Counts those that were in its slot, as far as NOTIFYs of theirs may be in flight.
-    pub(crate) generation: u32,
     /// Whether this node notifies; else another does, and this one knows of it in case that it has to.
     pub(crate) is_ours: bool,
     /// Digests of what its subscriptions' watchers have, by what another node or an earlier process wrote down; `None` if

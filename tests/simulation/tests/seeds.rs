@@ -31,6 +31,7 @@ const KEPT: &[(u64, &str)] = &[
     (461, "a NOTIFY that had waited for the disk left after one with a higher CSeq"),
     (774, "a REGISTER removed, on all nodes, a binding that had expired by what its node had heard"),
     (844, "what a watcher had was removed, and said again as there, in one version"),
+    (1258, "what came of a NOTIFY was held against the subscription that had its slot by then"),
     (87, "an unsubscription was undone by a SUBSCRIBE that had come late, and forgotten by one node alone"),
 ];
 
