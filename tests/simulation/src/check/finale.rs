@@ -15,9 +15,6 @@ use crate::world::World;
 /// A key that ends so soon is let be: nodes end their copies themselves.
 const SOON_MS: Ms = 8_000;
 
-/// How often it is seen whether all nodes know the same, twice a second.
-const DIGEST_ATTEMPTS: u32 = 60;
-
 /// What an AOR is on one node, as it says: bindings, and what watchers are shown.
 #[derive(Debug)]
 struct Said {
@@ -51,10 +48,12 @@ impl World {
             .collect()
     }
 
-    /// All nodes know the same. What has expired is forgotten by each at its own time, so it may take a moment.
+    /// All nodes know the same. What has expired is forgotten by each at its own time, and had again from one that remembers
+    /// it longer: so it may take two comparisons.
     fn check_digests(&mut self) -> Result<(), String> {
         let mut digests = Vec::new();
-        for _ in 0..DIGEST_ATTEMPTS {
+        let half_seconds = 2 * (2 * self.setting.digest_seconds + 5);
+        for _ in 0..half_seconds {
             digests = self.processes()?.iter().map(|process| process.replica.digest()).collect();
             if digests.windows(2).all(|pair| pair[0] == pair[1]) {
                 return Ok(());
