@@ -10,8 +10,14 @@ use crate::persist;
 use crate::presentity::{Publication, WatcherRef};
 use crate::scene::{Outgoing, Scene};
 use crate::shard::Shard;
+use crate::slots::Slots;
 use crate::view::View;
 use crate::watcher::Watcher;
+
+/// Whether this node notifies the watcher in a slot.
+pub(crate) fn is_own(watchers: &Slots<Watcher>, slot: u32) -> bool {
+    watchers.get(slot).is_some_and(|watcher| watcher.is_ours)
+}
 
 impl Shard {
     /// Writes down how a subscription now is, or that it has ended. Returns what an acknowledgement has to wait for.
@@ -94,6 +100,19 @@ impl Shard {
         self.tags.insert(tag, slot);
         self.presentities.entry(presentity).or_default().watchers.push(WatcherRef { slot, fingerprint });
         slot
+    }
+
+    /// All presentities, in an order that is the same in every run.
+    pub(crate) fn aors(&self) -> Vec<Aor> {
+        let mut aors: Vec<Aor> = self.presentities.keys().cloned().collect();
+        aors.sort_unstable();
+        aors
+    }
+
+    /// The watchers of a presentity that this node notifies.
+    pub(crate) fn own_watchers(&self, aor: &Aor) -> Vec<u32> {
+        let watchers = self.presentities.get(aor).map(|presentity| presentity.watchers.iter());
+        watchers.into_iter().flatten().map(|w| w.slot).filter(|slot| is_own(&self.watchers, *slot)).collect()
     }
 
     /// All that was kept is back: watchers are told what they do not have, and timers run.

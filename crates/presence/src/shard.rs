@@ -20,6 +20,7 @@ use sip_transaction::{ClientId, Wheel};
 use crate::entity_tag::{EntityTag, EntityTags};
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::hop::flow_to_watcher;
+use crate::keep::is_own;
 use crate::keys::{LocalTag, SHARDS, WatcherKey};
 use crate::persist;
 use crate::presentity::{Change, Presentity, WatcherRef};
@@ -397,7 +398,7 @@ impl Shard {
         let Some(presentity) = self.presentities.get_mut(aor) else { return };
         scene.forget_publications(aor, presentity.expire(scene.now));
         let own: Vec<u32> =
-            presentity.watchers.iter().map(|w| w.slot).filter(|s| is_own(&self.watchers, *s)).collect();
+            presentity.watchers.iter().map(|w| w.slot).filter(|slot| is_own(&self.watchers, *slot)).collect();
         if own.is_empty() {
             // Composed when somebody looks.
             presentity.hide();
@@ -534,19 +535,6 @@ impl Shard {
         }
     }
 
-    /// All presentities, in an order that is the same in every run.
-    pub(crate) fn aors(&self) -> Vec<Aor> {
-        let mut aors: Vec<Aor> = self.presentities.keys().cloned().collect();
-        aors.sort_unstable();
-        aors
-    }
-
-    /// The watchers of a presentity that this node notifies.
-    pub(crate) fn own_watchers(&self, aor: &Aor) -> Vec<u32> {
-        let watchers = self.presentities.get(aor).map(|presentity| presentity.watchers.iter());
-        watchers.into_iter().flatten().map(|w| w.slot).filter(|slot| is_own(&self.watchers, *slot)).collect()
-    }
-
     fn watcher(&mut self, local_tag: LocalTag, request: &Request) -> Option<(u32, &mut Watcher)> {
         let slot = *self.tags.get(&local_tag)?;
         let watcher = self.watchers.get_mut(slot)?;
@@ -556,10 +544,6 @@ impl Shard {
     pub(crate) fn arm(&mut self, due: Instant, timer: Timer) {
         self.wheel.insert(due, timer);
     }
-}
-
-fn is_own(watchers: &Slots<Watcher>, slot: u32) -> bool {
-    watchers.get(slot).is_some_and(|watcher| watcher.is_ours)
 }
 
 /// Whether the domain lets somebody watch (RFC 3856 §6.6).

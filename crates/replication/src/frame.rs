@@ -96,6 +96,19 @@ pub(crate) fn whole(buffer: &[u8], room: u64) -> usize {
     }
 }
 
+/// A buffer of whole frames in pieces of `room` octets at most, or of one frame that is larger.
+pub(crate) fn pieces(mut buffer: &[u8], room: u64) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let fitting = match whole(buffer, room) {
+            0 => buffer.len().min(first_bytes(buffer) as usize),
+            fitting => fitting,
+        };
+        let (piece, rest) = buffer.split_at(fitting);
+        buffer = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 fn checksum(count: u32, octets: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(count);
     hasher.update(octets);

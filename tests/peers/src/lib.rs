@@ -32,4 +32,4 @@ pub use register::{contacts, register};
 pub use rollcall::{ADMIN_LIMIT, OPEN, Rollcall, binary};
 pub use rustix::process::Signal;
 pub use sipp::{Finished, Scenario, Sipp};
-pub use subscribe::{subscribe, told};
+pub use subscribe::{subscribe, told, told_from};

@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -90,12 +90,14 @@ impl Redis {
         self.process.signal(signal)
     }
 
-    /// Waits until it is as it should be.
+    /// Runs a command until its answer is as it should be; while it does not answer, it may do so later.
     ///
     /// # Errors
-    /// It is not in time, or is not reached.
-    pub fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> Result<bool>) -> Result<()> {
-        until(what, || is_so(self))
+    /// It is not in time.
+    pub fn wait_until(&mut self, what: &str, command: &[&str], is_so: impl Fn(&str) -> bool) -> Result<()> {
+        let address = self.address();
+        let answered = || ask(address, command).is_ok_and(|answer| is_so(&answer)).then_some(());
+        self.process.wait_until(what, LIMIT, answered)
     }
 
     /// Runs a command, and returns what it answers: a text, a number, or the items of a flat list, a line each.
@@ -178,18 +180,16 @@ impl RedisCluster {
         }
         for at in 3..6 {
             let primary = servers[at - 3].ask(&["CLUSTER", "MYID"])?;
-            until("a replica", || Ok(servers[at].ask(&["CLUSTER", "REPLICATE", &primary]).is_ok()))?;
+            // It has to have met it.
+            servers[at].wait_until("a primary", &["CLUSTER", "REPLICATE", &primary], |_| true)?;
         }
-        until("the cluster", || {
-            let is_ok = |server: &Redis| {
-                let info = server.ask(&["CLUSTER", "INFO"])?;
-                let replication = server.ask(&["INFO", "replication"])?;
-                let is_linked =
-                    replication.contains("master_link_status:up") || replication.contains("state=online");
-                anyhow::Ok(info.contains("cluster_state:ok") && is_linked)
-            };
-            servers.iter().map(is_ok).try_fold(true, |all, one| Ok(all && one?))
-        })?;
+        for server in &mut servers {
+            server
+                .wait_until("the cluster", &["CLUSTER", "INFO"], |info| info.contains("cluster_state:ok"))?;
+            server.wait_until("its other half", &["INFO", "replication"], |info| {
+                info.contains("master_link_status:up") || info.contains("state=online")
+            })?;
+        }
         servers.iter_mut().for_each(Redis::hush);
         Ok(Self { servers })
     }
@@ -208,9 +208,8 @@ impl RedisCluster {
     ///
     /// # Errors
     /// It does not.
-    pub fn wait_for_failover(&self, at: usize) -> Result<()> {
-        let heir = &self.servers[at + 3];
-        until("the replica", || Ok(heir.ask(&["ROLE"])?.starts_with("master")))
+    pub fn wait_for_failover(&mut self, at: usize) -> Result<()> {
+        self.servers[at + 3].wait_until("its turn", &["ROLE"], |role| role.starts_with("master"))
     }
 }
 
@@ -220,22 +219,6 @@ fn run(folder: &Path, port: u16, arguments: &[String]) -> Result<Process> {
     command.current_dir(folder).args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
     command.args(["--appendonly", "yes", "--appendfsync", "always", "--cluster-port", &bus]).args(arguments);
     Process::start("redis-server", &mut command)
-}
-
-/// Waits until something is so, looking at it again and again; a server that does not answer may do so later.
-fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let began = Instant::now();
-    loop {
-        let looked = is_so();
-        if matches!(looked, Ok(true)) {
-            return Ok(());
-        }
-        if began.elapsed() >= LIMIT {
-            let error = looked.err().unwrap_or_else(|| anyhow!("it is not so"));
-            return Err(error.context(format!("{what} does not become what it should")));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn ask(server: SocketAddr, command: &[&str]) -> Result<String> {

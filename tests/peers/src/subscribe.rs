@@ -42,3 +42,19 @@ pub fn told(bob: &mut UserAgent) -> Result<Message> {
     bob.answer(&notify, "200 OK", "", "")?;
     Ok(notify)
 }
+
+/// The next NOTIFY whose CSeq is `least` or above. What a node says that does not know yet that it is old is below, and is
+/// refused (RFC 3261 §12.2.2).
+///
+/// # Errors
+/// None came.
+pub fn told_from(bob: &mut UserAgent, least: u32) -> Result<Message> {
+    loop {
+        let notify = bob.receive("NOTIFY ")?;
+        if notify.cseq()? >= least {
+            bob.answer(&notify, "200 OK", "", "")?;
+            return Ok(notify);
+        }
+        bob.answer(&notify, "500 Server Internal Error", "", "")?;
+    }
+}

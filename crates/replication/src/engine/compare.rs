@@ -14,7 +14,7 @@ use super::{Again, EngineError, Shared};
 use crate::backoff::Backoff;
 use crate::driver::{unless, until_true};
 use crate::outlog::LANES;
-use crate::part::KeyHash;
+use crate::part::{KeyHash, Listed};
 use crate::{Kind, PARTS, Peer, Record, Stamp, Version, frame};
 
 /// Names that the engine is asked for at once, about.
@@ -138,7 +138,7 @@ impl Comparison<'_> {
         for ((name, (_, kind, key)), head) in named.into_iter().zip(heads) {
             // What has ended meanwhile is empty.
             let Some(place) = entry::read_version(&head) else { continue };
-            let Some(listed) = entry::listed(kind, key, &head) else { continue };
+            let listed = Listed { hash: KeyHash::of(kind, key), version: place.version };
             self.seen.insert(listed.hash, listed.version);
             if self.shared.replica.part(place.part.into()).lock().lacks(&listed) {
                 lacking.push((name, kind, key));
@@ -191,16 +191,9 @@ impl Comparison<'_> {
                 count += wanted.len();
                 let unix_ms = (self.shared.pace.unix_ms)();
                 let said = self.shared.replica.said_again(Instant::now(), unix_ms, part, &wanted);
-                let mut rest = said.as_slice();
-                while !rest.is_empty() {
-                    let fitting = match frame::whole(rest, AGAIN_BYTES) {
-                        0 => rest.len().min(usize::try_from(frame::first_bytes(rest)).unwrap_or(usize::MAX)),
-                        fitting => fitting,
-                    };
-                    let (chunk, after) = rest.split_at(fitting);
+                for piece in frame::pieces(&said, AGAIN_BYTES) {
                     // An error means that it is time to close.
-                    let _ = self.again[lane].send(Again::Changes(chunk.to_vec())).await;
-                    rest = after;
+                    let _ = self.again[lane].send(Again::Changes(piece.to_vec())).await;
                 }
             }
         }

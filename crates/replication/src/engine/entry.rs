@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::names::{Names, read_kind};
 use crate::outlog::LANES;
-use crate::part::{KeyHash, Listed, TOMBSTONE_MARGIN, milliseconds};
+use crate::part::{TOMBSTONE_MARGIN, milliseconds};
 use crate::{Kind, Malformed, NodeId, PARTS, Place, Record, Stamp, Version};
 
 const REMOVED: u8 = 1;
@@ -57,12 +57,6 @@ pub(super) fn read_version(head: &[u8]) -> Option<Place> {
     let version =
         Version { stamp: Stamp(u64::from_be_bytes(*stamp)), node: NodeId(u32::from_be_bytes(*node)) };
     (usize::from(part) < PARTS).then_some(Place { part, version })
-}
-
-/// The same, as nodes compare what they have.
-pub(super) fn listed(kind: Kind, key: &[u8], head: &[u8]) -> Option<Listed> {
-    let version = read_version(head)?.version;
-    Some(Listed { hash: KeyHash::of(kind, key), version })
 }
 
 /// A record that the engine holds, which ends in `left` or, if that is not known, when its writer said, `age` ago.

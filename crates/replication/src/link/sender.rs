@@ -122,18 +122,14 @@ impl Sender {
 
     fn repair(&self, now: Instant, part: u8, changes: &[u8], out: &mut Vec<u8>) {
         let sent_ms = self.replica.scale(now);
-        let mut rest = changes;
+        let mut pieces = frame::pieces(changes, REPAIR_BYTES as u64);
+        // That there is nothing is an answer, too.
+        let mut changes = pieces.next().unwrap_or_default();
         loop {
-            let fitting = match frame::whole(rest, REPAIR_BYTES as u64) {
-                0 => rest.len().min(frame::first_bytes(rest) as usize),
-                fitting => fitting,
-            };
-            let (changes, after) = rest.split_at(fitting);
-            Message::Repair { part, is_last: after.is_empty(), sent_ms, changes }.write(out);
-            rest = after;
-            if rest.is_empty() {
-                return;
-            }
+            let next = pieces.next();
+            Message::Repair { part, is_last: next.is_none(), sent_ms, changes }.write(out);
+            let Some(piece) = next else { return };
+            changes = piece;
         }
     }
 
