@@ -50,6 +50,18 @@ pub(crate) fn wait_until_agreed(cluster: &Cluster, traffic: &mut Traffic, since:
     }
 }
 
+/// Waits until all nodes hear each other: who is at rest may agree before by way of a third node.
+pub(crate) fn wait_until_connected(cluster: &mut Cluster, traffic: &mut Traffic) -> Result<()> {
+    let until = Instant::now() + LIMIT;
+    while !traffic.during(|| cluster.is_connected())? {
+        if Instant::now() > until {
+            traffic.tally.complain("the nodes do not hear each other again".into());
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// With all agents at rest: what was acknowledged is on all nodes, and every watcher was told.
 pub(crate) fn final_state(cluster: &Cluster, traffic: &mut Traffic) -> Result<()> {
     traffic.run_until(LIMIT, Traffic::is_idle)?;

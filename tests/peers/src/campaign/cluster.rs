@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
@@ -19,6 +20,11 @@ pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Lines of a node's log that are shown when something is not as promised.
 const LOG_LINES: usize = 60;
 const UNACKED: &str = "rollcall_replication_unacked_total";
+const PEER_UP: &str = "rollcall_replication_peer_up";
+const LAG: &str = "rollcall_replication_lag_seconds";
+
+/// How old what was written may be that a node has not heard of, if nothing is wrong with its links.
+pub(crate) const LAG_MAX: Duration = Duration::from_millis(500);
 
 /// Three nodes, and what lies between them.
 pub(crate) struct Cluster {
@@ -106,7 +112,7 @@ impl Cluster {
         })?;
         for node in &mut nodes {
             node.hush();
-            node.wait_for_metric("rollcall_replication_peer_up", between.heard() as f64)?;
+            node.wait_for_metric(PEER_UP, between.heard() as f64)?;
         }
         let last_words = Default::default();
         Ok(Self { nodes, between, unacked: [0.0; NAMES.len()], last_words, _folder: folder })
@@ -189,6 +195,18 @@ impl Cluster {
             Between::Links { cables, .. } => cables.iter().for_each(|(_, _, cable)| cable.mend()),
             Between::Engine { cables, .. } => cables.iter().for_each(Cable::mend),
         }
+    }
+
+    /// Whether each node hears all others, and none has waited for long for what was written there.
+    pub(crate) fn is_connected(&mut self) -> Result<bool> {
+        for node in &self.nodes {
+            let metrics = node.metrics()?;
+            let hears_all = metrics.sum(PEER_UP)? == self.between.heard() as f64;
+            if !hears_all || metrics.sum(LAG)? >= LAG_MAX.as_secs_f64() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// How many writes a node has acknowledged without another since it was asked last.

@@ -128,6 +128,7 @@ impl Campaign {
         traffic.rest = Rest::Some;
         let before = traffic.tally.acknowledged;
         check::wait_until_agreed(cluster, traffic, healed_at)?;
+        check::wait_until_connected(cluster, traffic)?;
         // A NOTIFY that waits until another node has what it comes of was written before.
         traffic.run_for(ACK_WAIT)?;
         traffic.nodes.deaf.clear();

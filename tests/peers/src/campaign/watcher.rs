@@ -6,16 +6,13 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use super::agent::Role;
-use super::cluster::NAMES;
+use super::cluster::{LAG_MAX, NAMES};
 use super::document::Document;
 use super::scene::{Made, Scene};
 use crate::message::Message;
 
 /// How long after a SUBSCRIBE a NOTIFY with the same state is its answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-
-/// How old what was written may be that a node has not heard of, if nothing is wrong with its links.
-const LAG_MAX: Duration = Duration::from_millis(500);
 
 /// From how many CSeq numbers on a step tells that another node took the subscription over, or this one took it back.
 const TAKEN_OVER: u32 = 1_000;
