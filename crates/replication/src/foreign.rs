@@ -121,7 +121,7 @@ mod tests {
     fn change_of(key: &str, node: NodeId, stamp: u64) -> Record<'_> {
         let version = Version { stamp: Stamp(stamp << 16), node };
         let plain = Record::present(KIND, key.as_bytes(), b"value", 2_000_000);
-        Record { place: Some(Place { part: 0, version }), ..plain }
+        Record { place: Some(Place::new(0, version)), ..plain }
     }
 
     /// Changes that the other nodes are told of.

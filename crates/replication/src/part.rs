@@ -41,7 +41,7 @@ pub(crate) const BUCKETS: usize = 64;
 /// How long a tombstone stays beyond the time at which what it removed would have expired anyway: longer than a change may
 /// be on its way, and than clocks differ.
 pub(crate) const TOMBSTONE_MARGIN: Duration = Duration::from_secs(120);
-/// How long the version of something that expired is remembered.
+/// How long the version of something that expired is remembered in any case.
 const EXPIRED_MARGIN: Duration = Duration::from_secs(10);
 
 /// What is known of a key.
@@ -62,6 +62,24 @@ pub(crate) struct Tombstone {
     pub(crate) note: Box<[u8]>,
 }
 
+/// When a change ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    /// On the replica's own scale; of a removal, when it may be forgotten.
+    pub(crate) expires_ms: u64,
+    /// How long beyond that its version is remembered, as an earlier one would have lasted longer.
+    pub(crate) beyond_ms: u64,
+}
+
+/// A key whose earlier version would have lasted longer than the one that is there.
+#[derive(Debug)]
+struct Outlasted {
+    /// Until when what is there is to be remembered, the margin included.
+    until_ms: u64,
+    /// What that is remembered by when it has ended.
+    tombstone: Tombstone,
+}
+
 /// What somebody has of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
@@ -80,44 +98,66 @@ pub(crate) struct Mark<'a> {
     pub(crate) is_removed: bool,
     /// When it ends; for a removal, when it may be forgotten, if that is known.
     pub(crate) expires_ms: u64,
+    /// As far as who changed it knew: [`End::beyond_ms`].
+    pub(crate) beyond_ms: u64,
 }
 
 #[derive(Debug)]
 pub(crate) struct Part {
     entries: HashMap<KeyHash, Entry>,
     tombstones: HashMap<KeyHash, Tombstone>,
+    outlasted: HashMap<KeyHash, Outlasted>,
     digests: [u64; BUCKETS],
 }
 
 impl Part {
     pub(crate) fn new() -> Self {
-        Self { entries: HashMap::new(), tombstones: HashMap::new(), digests: [0; BUCKETS] }
+        Self {
+            entries: HashMap::new(),
+            tombstones: HashMap::new(),
+            outlasted: HashMap::new(),
+            digests: [0; BUCKETS],
+        }
     }
 
-    /// Takes note of a change if it is news. Returns when it ends: a tombstone stays until what it removed would have.
-    pub(crate) fn mark(&mut self, mark: &Mark<'_>) -> Option<u64> {
+    /// Takes note of a change if it is news. Returns when it ends. As long as an earlier version would have lasted, this one
+    /// is remembered, whether it removes it or ends before: who has not heard of it may have the earlier one.
+    pub(crate) fn mark(&mut self, mark: &Mark<'_>) -> Option<End> {
         let hash = KeyHash::of(mark.kind, mark.key);
         let known = self.entries.get(&hash).copied();
         if known.is_some_and(|known| known.version >= mark.version) {
             return None;
         }
-        let expires_ms = match known {
-            // What is removed again was not there meanwhile: it need not be remembered longer.
-            Some(known) if mark.is_removed && known.is_removed => mark.expires_ms.max(known.expires_ms),
-            Some(known) if mark.is_removed => {
-                mark.expires_ms.max(known.expires_ms.saturating_add(milliseconds(TOMBSTONE_MARGIN)))
-            }
-            _ => mark.expires_ms,
-        };
-        let entry = Entry { version: mark.version, expires_ms, is_removed: mark.is_removed };
-        self.set(hash, Some(entry));
+        let margin = milliseconds(TOMBSTONE_MARGIN);
+        let outlasted = self.outlasted.remove(&hash).map_or(0, |outlasted| outlasted.until_ms);
+        let remembered_ms = known.map_or(0, |known| match known.is_removed {
+            true => known.expires_ms,
+            false => known.expires_ms.saturating_add(margin).max(outlasted),
+        });
+        let tombstone = || Tombstone { kind: mark.kind, key: mark.key.into(), note: mark.note.into() };
+        let mut end = End { expires_ms: mark.expires_ms, beyond_ms: 0 };
         if mark.is_removed {
-            let Mark { kind, key, note, .. } = *mark;
-            self.tombstones.insert(hash, Tombstone { kind, key: key.into(), note: note.into() });
+            end.expires_ms = end.expires_ms.max(remembered_ms);
+            self.tombstones.insert(hash, tombstone());
         } else {
+            let until_ms = remembered_ms.max(end.expires_ms.saturating_add(mark.beyond_ms));
+            let beyond_ms = until_ms - end.expires_ms;
+            if beyond_ms > margin + milliseconds(EXPIRED_MARGIN) {
+                end.beyond_ms = beyond_ms;
+                self.outlasted.insert(hash, Outlasted { until_ms, tombstone: tombstone() });
+            }
             self.tombstones.remove(&hash);
         }
-        Some(expires_ms)
+        let entry = Entry { version: mark.version, expires_ms: end.expires_ms, is_removed: mark.is_removed };
+        self.set(hash, Some(entry));
+        Some(end)
+    }
+
+    /// What is known of a key that is there: its version, and until when that is to be remembered at least.
+    pub(crate) fn remembered(&self, kind: Kind, key: &[u8]) -> Option<(Version, u64)> {
+        let hash = KeyHash::of(kind, key);
+        let entry = self.entries.get(&hash)?;
+        Some((entry.version, self.outlasted.get(&hash).map_or(0, |outlasted| outlasted.until_ms)))
     }
 
     /// What is known of the version of a key that is there.
@@ -136,7 +176,7 @@ impl Part {
         Some((self.tombstones.get(&hash)?, self.entries.get(&hash)?.version))
     }
 
-    /// Forgets what is over.
+    /// Forgets what is over. What an earlier version would have outlasted is a removal from then on.
     pub(crate) fn sweep(&mut self, now_ms: u64) {
         let margin = milliseconds(EXPIRED_MARGIN);
         let is_over = |entry: &Entry| {
@@ -144,11 +184,19 @@ impl Part {
                 if entry.is_removed { entry.expires_ms } else { entry.expires_ms.saturating_add(margin) };
             until <= now_ms
         };
-        let over: Vec<KeyHash> =
-            self.entries.iter().filter(|(_, entry)| is_over(entry)).map(|(hash, _)| *hash).collect();
-        for hash in over {
-            self.set(hash, None);
-            self.tombstones.remove(&hash);
+        let over = self.entries.iter().filter(|(_, entry)| is_over(entry));
+        let over: Vec<(KeyHash, Entry)> = over.map(|(hash, entry)| (*hash, *entry)).collect();
+        for (hash, entry) in over {
+            match self.outlasted.remove(&hash).filter(|outlasted| outlasted.until_ms > now_ms) {
+                Some(Outlasted { until_ms: expires_ms, tombstone }) => {
+                    self.set(hash, Some(Entry { expires_ms, is_removed: true, ..entry }));
+                    self.tombstones.insert(hash, tombstone);
+                }
+                None => {
+                    self.set(hash, None);
+                    self.tombstones.remove(&hash);
+                }
+            }
         }
     }
 
@@ -241,16 +289,25 @@ mod tests {
 
     fn mark(key: &str, stamp: u64, node: u32, is_removed: bool, expires_ms: u64) -> Mark<'_> {
         let version = Version { stamp: Stamp(stamp), node: NodeId(node) };
-        Mark { kind: KIND, key: key.as_bytes(), note: b"", version, is_removed, expires_ms }
+        Mark { kind: KIND, key: key.as_bytes(), note: b"", version, is_removed, expires_ms, beyond_ms: 0 }
+    }
+
+    #[allow(clippy::unnecessary_wraps)] // as it is compared
+    fn lasting(expires_ms: u64) -> Option<End> {
+        Some(End { expires_ms, beyond_ms: 0 })
     }
 
     #[test]
     fn the_greater_version_counts() {
         let mut part = Part::new();
-        assert_eq!(part.mark(&mark("a", 5, 1, false, 1000)), Some(1000));
+        assert_eq!(part.mark(&mark("a", 5, 1, false, 1000)), lasting(1000));
         assert_eq!(part.mark(&mark("a", 5, 1, false, 1000)), None, "the same again");
         assert_eq!(part.mark(&mark("a", 4, 9, false, 9000)), None, "older");
-        assert_eq!(part.mark(&mark("a", 5, 2, false, 2000)), Some(2000), "at the same time, by another node");
+        assert_eq!(
+            part.mark(&mark("a", 5, 2, false, 2000)),
+            lasting(2000),
+            "at the same time, by another node"
+        );
     }
 
     // A contact that was removed does not come back from a node that has not heard of it.
@@ -258,11 +315,11 @@ mod tests {
     fn a_tombstone_outlives_what_it_removed() {
         let mut part = Part::new();
         part.mark(&mark("a", 5, 1, false, 60_000));
-        let until = part.mark(&mark("a", 6, 1, true, 0)).expect("news");
-        assert_eq!(until, 180_000);
+        let until = 180_000;
+        assert_eq!(part.mark(&mark("a", 6, 1, true, 0)), lasting(until));
         assert_eq!(
             part.mark(&mark("a", 7, 1, true, 0)),
-            Some(until),
+            lasting(until),
             "nor is it longer known for being removed twice"
         );
         part.sweep(until - 1);
@@ -270,6 +327,45 @@ mod tests {
         assert_eq!(part.tombstones().count(), 1);
         part.sweep(until);
         assert_eq!((part.len(), part.tombstones().count(), part.digests()), (0, 0, &[0; BUCKETS]));
+    }
+
+    // A contact that a later REGISTER made shorter does not come back from a node that has only heard of the first.
+    #[test]
+    fn what_outlasts_its_successor_is_removed_when_that_ends() {
+        let mut part = Part::new();
+        part.mark(&mark("a", 5, 1, false, 3_600_000));
+        let end = part.mark(&mark("a", 6, 1, false, 60_000));
+        assert_eq!(end, Some(End { expires_ms: 60_000, beyond_ms: 3_660_000 }));
+        let (version, until_ms) = part.remembered(KIND, b"a").expect("it is there");
+        assert_eq!((version.stamp, until_ms), (Stamp(6), 3_720_000));
+        let end = part.mark(&mark("a", 7, 1, false, 600_000));
+        assert_eq!(end, Some(End { expires_ms: 600_000, beyond_ms: 3_120_000 }), "the one after it, too");
+
+        // Who is told of it knows as much.
+        let mut other = Part::new();
+        let told = Mark { beyond_ms: 3_120_000, ..mark("a", 7, 1, false, 600_000) };
+        assert_eq!(other.mark(&told), end);
+
+        for part in [&mut part, &mut other] {
+            let digests = *part.digests();
+            part.sweep(610_000);
+            assert_eq!(*part.digests(), digests, "nobody has to be told again who knows the version");
+            let (tombstone, version) = part.tombstone(KIND, b"a").expect("it is remembered as removed");
+            assert_eq!((&*tombstone.key, version.stamp), (b"a".as_slice(), Stamp(7)));
+            assert_eq!(part.list(u64::MAX, 610_000).len(), 1, "and others are told");
+            assert_eq!(part.mark(&mark("a", 5, 1, false, 3_600_000)), None);
+            part.sweep(3_720_000);
+            assert_eq!((part.len(), part.tombstones().count()), (0, 0));
+        }
+
+        part.mark(&mark("a", 8, 1, false, 60_000));
+        part.mark(&mark("a", 9, 1, false, 69_000));
+        part.mark(&mark("a", 10, 1, false, 60_000));
+        assert_eq!(
+            part.remembered(KIND, b"a").map(|(_, until_ms)| until_ms),
+            Some(0),
+            "a little is in the margin"
+        );
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! ```text
 //! kind u8 | flags u8 | key octets u16 | value octets u32 | expires i64 | key | value
 //! kind u8 | flags u8 | key octets u16 | value octets u32 | expires i64 | part u8 | node u32 | stamp u64 | key | value
+//! kind u8 | flags u8 | key octets u16 | value octets u32 | expires i64 | part u8 | node u32 | stamp u64 | beyond ms u64 | key | value
 //! ```
 //!
-//! All numbers are little-endian. The second form has a version; flags tell it.
+//! All numbers are little-endian. The second form has a version, the third one that is to be remembered beyond its end; flags
+//! tell them.
 
 use crate::{NodeId, Stamp, Version};
 
@@ -37,10 +39,21 @@ pub struct Place {
     pub part: u8,
     /// Its version.
     pub version: Version,
+    /// How long beyond its end the version is to be remembered, in milliseconds: an earlier one would have lasted so much
+    /// longer, and a node that has not heard of this one may have it.
+    pub beyond_ms: u64,
+}
+
+impl Place {
+    /// The place of a version that is over when it ends.
+    pub const fn new(part: u8, version: Version) -> Self {
+        Self { part, version, beyond_ms: 0 }
+    }
 }
 
 const REMOVED: u8 = 1;
 const VERSIONED: u8 = 2;
+const OUTLASTED: u8 = 4;
 
 impl<'a> Record<'a> {
     /// A record of a key that holds a value, on a node that is alone.
@@ -48,27 +61,47 @@ impl<'a> Record<'a> {
         Self { kind, key, value, is_removed: false, expires_unix_ms, place: None }
     }
 
+    /// What is to be remembered of it when it has ended: that it is not there any more.
+    pub(crate) fn ended(&self) -> Self {
+        let beyond_ms = self.place.map_or(0, |place| place.beyond_ms);
+        let expires_unix_ms =
+            self.expires_unix_ms.saturating_add(i64::try_from(beyond_ms).unwrap_or(i64::MAX));
+        let place = self.place.map(|place| Place { beyond_ms: 0, ..place });
+        Self { value: &[], is_removed: true, expires_unix_ms, place, ..*self }
+    }
+
     /// Octets that it takes where it is written.
     pub(crate) fn bytes(&self) -> usize {
-        let head = if self.place.is_some() { HEAD_BYTES + PLACE_BYTES } else { HEAD_BYTES };
-        head + self.key.len() + self.value.len()
+        let place = match self.place {
+            None => 0,
+            Some(Place { beyond_ms: 0, .. }) => PLACE_BYTES,
+            Some(_) => PLACE_BYTES + BEYOND_BYTES,
+        };
+        HEAD_BYTES + place + self.key.len() + self.value.len()
     }
 
     /// Writes it where records are read again.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let removed = if self.is_removed { REMOVED } else { 0 };
-        let versioned = if self.place.is_some() { VERSIONED } else { 0 };
+        let placed = match self.place {
+            None => 0,
+            Some(Place { beyond_ms: 0, .. }) => VERSIONED,
+            Some(_) => VERSIONED | OUTLASTED,
+        };
         // It was read, or within bounds when it was written.
         let key_bytes = u16::try_from(self.key.len()).unwrap_or(u16::MAX);
         let value_bytes = u32::try_from(self.value.len()).unwrap_or(u32::MAX);
-        out.extend_from_slice(&[self.kind.0, removed | versioned]);
+        out.extend_from_slice(&[self.kind.0, removed | placed]);
         out.extend_from_slice(&key_bytes.to_le_bytes());
         out.extend_from_slice(&value_bytes.to_le_bytes());
         out.extend_from_slice(&self.expires_unix_ms.to_le_bytes());
-        if let Some(Place { part, version }) = self.place {
+        if let Some(Place { part, version, beyond_ms }) = self.place {
             out.push(part);
             out.extend_from_slice(&version.node.0.to_le_bytes());
             out.extend_from_slice(&version.stamp.0.to_le_bytes());
+            if beyond_ms > 0 {
+                out.extend_from_slice(&beyond_ms.to_le_bytes());
+            }
         }
         out.extend_from_slice(self.key);
         out.extend_from_slice(self.value);
@@ -84,6 +117,7 @@ pub struct Change<'a> {
 
 const HEAD_BYTES: usize = 16;
 const PLACE_BYTES: usize = 13;
+const BEYOND_BYTES: usize = 8;
 
 impl<'a> Change<'a> {
     pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
@@ -167,9 +201,10 @@ pub(crate) fn read(mut change: &[u8]) -> Result<Vec<Record<'_>>, Malformed> {
             None
         } else {
             let (part, node, stamp) = (reader.u8()?, NodeId(reader.u32()?), Stamp(reader.u64()?));
-            Some(Place { part, version: Version { stamp, node } })
+            let beyond_ms = if flags & OUTLASTED == 0 { 0 } else { reader.u64()? };
+            Some(Place { part, version: Version { stamp, node }, beyond_ms })
         };
-        if flags & !(REMOVED | VERSIONED) != 0 {
+        if flags & !(REMOVED | VERSIONED | OUTLASTED) != 0 {
             return Err(Malformed);
         }
         let (key, value) = (reader.take(key_bytes)?, reader.take(value_bytes)?);
@@ -322,7 +357,8 @@ mod tests {
         }
 
         let version = Version { stamp: Stamp(77), node: NodeId(9) };
-        let placed = plain.map(|record| Record { place: Some(Place { part: 63, version }), ..record });
+        let mut placed = plain.map(|record| Record { place: Some(Place::new(63, version)), ..record });
+        placed[0].place = Some(Place { part: 0, version, beyond_ms: 77_000 });
         let mut out = Vec::new();
         let mut change = Change::new(&mut out);
         placed.iter().for_each(|record| change.copy(record));

@@ -105,6 +105,10 @@ impl Found {
                     }
                 } else if record.expires_unix_ms <= now_unix_ms {
                     self.recovery.expired += 1;
+                    let ended = record.ended();
+                    if ended.expires_unix_ms > now_unix_ms {
+                        restore(ended);
+                    }
                 } else {
                     self.recovery.records += 1;
                     self.state_bytes += record.bytes() as u64;

@@ -11,7 +11,9 @@ use crate::assertion::Assertion;
 use crate::foreign::Foreign;
 use crate::members::{Members, Succession};
 use crate::outlog::{Outlog, PeerAck};
-use crate::part::{BUCKETS, KeyHash, Listed, Mark, Part, TOMBSTONE_MARGIN, Tombstone, milliseconds, scale};
+use crate::part::{
+    BUCKETS, End, KeyHash, Listed, Mark, Part, TOMBSTONE_MARGIN, Tombstone, milliseconds, scale,
+};
 use crate::pause::Pause;
 use crate::record::{self, Place, Record};
 use crate::wire::PARTS;
@@ -343,13 +345,13 @@ impl Replica {
         record: &mut Record<'_>,
     ) -> bool {
         let part = u8::try_from(part % PARTS).unwrap_or(0);
-        record.place = Some(Place { part, version });
         let mut mark = self.mark(now, unix_ms, record, version);
         if record.is_removed && state.version(record.kind, record.key).is_none() {
             // Another node may have it, and may be away: that is the least that it is remembered for.
             mark.expires_ms = mark.expires_ms.saturating_add(milliseconds(TOMBSTONE_MARGIN));
         }
-        let Some(expires_ms) = state.mark(&mark) else { return false };
+        let Some(End { expires_ms, beyond_ms }) = state.mark(&mark) else { return false };
+        record.place = Some(Place { part, version, beyond_ms });
         record.expires_unix_ms = self.unix_ms_of(now, unix_ms, expires_ms);
         true
     }
@@ -365,16 +367,19 @@ impl Replica {
         journal: impl FnOnce(&[Record<'_>]),
     ) -> Vec<&'r Record<'a>> {
         let mut state = self.part(part).lock();
-        let is_news = |record: &&Record<'_>| {
-            let version = record.place.map(|place| place.version);
-            version.is_some_and(|v| state.mark(&self.mark(now, unix_ms, record, v)).is_some())
-        };
-        let news: Vec<&Record<'_>> = records.iter().filter(is_news).collect();
+        let (mut news, mut kept) = (Vec::new(), Vec::new());
+        for record in records {
+            let Some(place) = record.place else { continue };
+            let Some(end) = state.mark(&self.mark(now, unix_ms, record, place.version)) else { continue };
+            let place = Some(Place { beyond_ms: end.beyond_ms, ..place });
+            let expires_unix_ms = self.unix_ms_of(now, unix_ms, end.expires_ms);
+            news.push(record);
+            kept.push(Record { place, expires_unix_ms, ..*record });
+        }
         if !news.is_empty() {
-            let news: Vec<Record<'_>> = news.iter().map(|record| **record).collect();
-            self.observe(part, &news);
-            journal(&news);
-            let of_foreign = self.of_foreign(&news);
+            self.observe(part, &kept);
+            journal(&kept);
+            let of_foreign = self.of_foreign(&kept);
             if !of_foreign.is_empty() {
                 self.tell(now, unix_ms, part, &of_foreign);
                 self.call();
@@ -397,10 +402,20 @@ impl Replica {
         is_awaited.then(|| PeerAck::of_all(&self.outlog, group))
     }
 
-    /// Where a record is, and in which version.
-    pub(crate) fn place_of(&self, part: usize, kind: Kind, key: &[u8]) -> Option<Place> {
-        let version = self.part(part).lock().version(kind, key)?;
-        Some(Place { part: u8::try_from(part).ok()?, version })
+    /// Where a record is that its owner says again, and in which version.
+    pub(crate) fn place_of(
+        &self,
+        now: Instant,
+        unix_ms: i64,
+        part: usize,
+        record: &Record<'_>,
+    ) -> Option<Place> {
+        let (version, until_ms) = self.part(part).lock().remembered(record.kind, record.key)?;
+        let until_unix_ms = self.unix_ms_of(now, unix_ms, until_ms);
+        // Its end is the owner's, which may know better when that is.
+        let beyond = until_unix_ms.saturating_sub(record.expires_unix_ms);
+        let beyond_ms = if until_ms > 0 { u64::try_from(beyond).unwrap_or(0) } else { 0 };
+        Some(Place { part: u8::try_from(part).ok()?, version, beyond_ms })
     }
 }
 
@@ -515,6 +530,7 @@ impl Replica {
             version,
             is_removed: record.is_removed,
             expires_ms: self.scale(now).saturating_add(left),
+            beyond_ms: record.place.map_or(0, |place| place.beyond_ms),
         }
     }
 
@@ -539,7 +555,7 @@ impl Owner for Replica {
 
     fn assert(&self, part: usize, into: &Assertion<'_>) {
         let state = self.part(part).lock();
-        let place = |version| Some(Place { part: u8::try_from(part).unwrap_or(0), version });
+        let place = |version| Some(Place::new(u8::try_from(part).unwrap_or(0), version));
         for (hash, Tombstone { kind, key, note }, version, expires_ms) in state.tombstones() {
             if into.wanted.is_none_or(|wanted| wanted.contains(&hash)) {
                 let expires_unix_ms = self.unix_ms_of(into.now, into.unix_ms, expires_ms);

@@ -117,6 +117,28 @@ fn both_sides_of_a_split_agree_when_it_heals() {
     assert_eq!((cluster.state(0), cluster.state(1)), (expected.to_vec(), expected.to_vec()));
 }
 
+// A client asks for less time, at a node that one of the others cannot hear; when that is over, nobody brings back the more.
+#[test]
+fn what_was_made_shorter_does_not_last_longer() {
+    let mut cluster = Cluster::new(&["a", "b", "c"], Setting::default());
+    cluster.connect_all();
+    cluster.put(0, "alice", "1", seconds(600));
+    cluster.run(seconds(1));
+    for (from, to) in [(0, 2), (2, 0), (1, 2), (2, 1)] {
+        cluster.cut(from, to);
+    }
+    cluster.put(0, "alice", "2", seconds(30));
+    cluster.run(seconds(60));
+    assert_eq!((cluster.state(1), cluster.state(2)), (vec![], vec![owned(("alice", "1"))]));
+    // The one that the client asked comes back with nothing; the other knows it too, and says so when all is compared.
+    cluster.restart(0);
+    cluster.connect_all();
+    cluster.run(seconds(40));
+    assert!((0..3).all(|node| cluster.state(node).is_empty()));
+    cluster.run(seconds(700));
+    assert!((0..3).all(|node| cluster.known(node) == 0), "nor is it remembered longer");
+}
+
 // A client that registered at one node leaves at another that has not heard of it, and the first does not come back soon.
 #[test]
 fn what_was_removed_where_it_was_not_known_is_removed() {

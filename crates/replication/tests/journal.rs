@@ -9,7 +9,10 @@ use std::thread::{self, Thread};
 use std::time::Instant;
 
 use prometheus::Registry;
-use replication::{Assertion, Journal, Kind, Metrics, Options, Owner, Persistence, Ticket, Unkept};
+use replication::{
+    Assertion, Journal, Kind, Metrics, Options, Owner, Persistence, Replica, ReplicaMetrics, ReplicaOptions,
+    Ticket, Unkept,
+};
 
 const KIND: Kind = Kind(1);
 
@@ -51,6 +54,47 @@ fn put(journal: &Journal, key: &[u8], value: &[u8]) -> Ticket {
     journal.append(0, |change| {
         change.put(KIND, i64::MAX, |out| out.extend_from_slice(key), |out| out.extend_from_slice(value));
     })
+}
+
+/// A node in a cluster that begins at `unix_ms` with what the directory has; and that, with what is removed in brackets.
+fn open_node(path: &Path, unix_ms: i64) -> (Persistence, Vec<String>) {
+    let registry = Registry::new();
+    let metrics = ReplicaMetrics::register(&registry).expect("a new registry");
+    let now = Instant::now();
+    let replica = Replica::new("a", &["b".into()], ReplicaOptions::default(), metrics, 1, now, unix_ms);
+    let mut found = Vec::new();
+    let metrics = Metrics::register(&registry).expect("a new registry");
+    let (journal, _) = Journal::open(path, Options::default(), metrics, unix_ms, |record| {
+        replica.restore(now, unix_ms, 0, &record);
+        let key = String::from_utf8_lossy(record.key);
+        found.push(if record.is_removed { format!("({key})") } else { key.into_owned() });
+    })
+    .expect("opened");
+    let journal = Some((journal, true));
+    (Persistence { journal, replica: Some(replica), unix_ms: || 0 }, found)
+}
+
+// Another node may have what would have lasted longer.
+#[test]
+fn what_was_made_shorter_is_known_to_be_gone_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let put = |persistence: &Persistence, unix_ms: i64, expires_unix_ms| {
+        drop(persistence.append(Instant::now(), unix_ms, 0, |change| {
+            change.put(KIND, expires_unix_ms, |key| key.extend_from_slice(b"alice"), |_| {});
+        }));
+        persistence.journal.as_ref().expect("there is one").0.close();
+    };
+    let (persistence, _) = open_node(dir.path(), 0);
+    put(&persistence, 0, 600_000);
+    let (persistence, found) = open_node(dir.path(), 10_000);
+    assert_eq!(found, ["alice"]);
+    put(&persistence, 10_000, 40_000);
+    for (unix_ms, expected) in [(30_000, "alice"), (50_000, "(alice)"), (700_000, "(alice)")] {
+        let (persistence, found) = open_node(dir.path(), unix_ms);
+        assert_eq!(found, [expected]);
+        persistence.journal.expect("there is one").0.close();
+    }
+    assert!(open_node(dir.path(), 721_000).1.is_empty(), "it would have ended by then, and the margin, too");
 }
 
 #[test]

@@ -91,7 +91,6 @@ pub(crate) struct Model {
     pub(crate) met: BTreeSet<((usize, u64), (usize, u64))>,
     pub(crate) has_disks: bool,
     pub(crate) has_jumps: bool,
-    pub(crate) has_faults: bool,
     /// How long an acknowledgement, or a NOTIFY, may wait for a disk or another node.
     pub(crate) hold_ms: Ms,
     /// How long after all ways are healthy everything is everywhere.
@@ -229,10 +228,7 @@ impl Model {
         for (index, e) in history.executions.iter().enumerate() {
             let earlier = &history.executions[..index];
             let mut values = self.values_of(e, at);
-            // Of what expired, nobody knows for long that it had taken the place of what would have lasted longer.
-            let is_forgotten =
-                |x: &Execution| self.has_faults && at + self.early_ms >= e.until && e.until < x.until;
-            for x in earlier.iter().filter(|x| self.may_outlast(x, e) || is_forgotten(x)) {
+            for x in earlier.iter().filter(|x| self.may_outlast(x, e)) {
                 values.extend(self.values_of(x, at));
             }
             if self.is_known(e, node, at, ways) {

@@ -92,7 +92,6 @@ impl World {
             standing: vec![Standing::default(); setting.nodes],
             has_disks: setting.has_disks,
             has_jumps: setting.has_jumps,
-            has_faults: setting.fault_pause_ms > 0,
             hold_ms: 100
                 + if setting.has_disks { 2_600 } else { 0 }
                 + if setting.waits_for_peer { 700 } else { 0 },

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! part u8 | flags u8 | stamp u64 | node u32 | life in ms u64 | value
+//! part u8 | flags u8 | stamp u64 | node u32 | life in ms u64 | beyond in ms u64 | value
 //! ```
 //!
 //! Numbers are big-endian, so that its scripts can compare versions. The life is what was left when it was written: how long
-//! ago that was, the engine knows.
+//! ago that was, the engine knows. The second form, which flags tell, is of a version that is to be remembered beyond its end:
+//! the engine holds it so long, and it is read as removed then.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,14 +19,17 @@ use crate::part::{TOMBSTONE_MARGIN, milliseconds};
 use crate::{Kind, Malformed, NodeId, PARTS, Place, Record, Stamp, Version};
 
 const REMOVED: u8 = 1;
+const OUTLASTED: u8 = 2;
 /// Octets before the life: what versions are compared by.
 pub(super) const VERSION_BYTES: usize = 14;
 const HEAD_BYTES: usize = VERSION_BYTES + 8;
+const BEYOND_BYTES: usize = 8;
 
 /// A record on its way into the engine.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) name: Vec<u8>,
+    /// How long the engine is to hold it.
     pub(super) life_ms: u64,
     pub(super) value: Vec<u8>,
 }
@@ -32,20 +37,28 @@ pub(super) struct Stored {
 impl Stored {
     /// Of a record whose times are on a scale that shows `now_ms`; `None` if it has no version.
     pub(super) fn of(names: &Names, record: &Record<'_>, now_ms: u64) -> Option<Self> {
-        let Place { part, version } = record.place?;
-        let left = u64::try_from(record.expires_unix_ms).unwrap_or(0).saturating_sub(now_ms);
+        let left =
+            |record: &Record<'_>| u64::try_from(record.expires_unix_ms).unwrap_or(0).saturating_sub(now_ms);
         // What has ended meanwhile takes an older one, which may last longer, with it.
-        let is_removed = record.is_removed || left == 0;
-        let life_ms = if left == 0 { milliseconds(TOMBSTONE_MARGIN) } else { left };
-        let mut value = Vec::with_capacity(HEAD_BYTES + record.value.len());
-        value.extend_from_slice(&[part, if is_removed { REMOVED } else { 0 }]);
+        let record = if record.is_removed || left(record) > 0 { *record } else { record.ended() };
+        let Place { part, version, beyond_ms } = record.place?;
+        let life_ms = match left(&record) {
+            0 => milliseconds(TOMBSTONE_MARGIN),
+            left => left,
+        };
+        let removed = if record.is_removed { REMOVED } else { 0 };
+        let outlasted = if beyond_ms > 0 { OUTLASTED } else { 0 };
+        let mut value = Vec::with_capacity(HEAD_BYTES + BEYOND_BYTES + record.value.len());
+        value.extend_from_slice(&[part, removed | outlasted]);
         value.extend_from_slice(&version.stamp.0.to_be_bytes());
         value.extend_from_slice(&version.node.0.to_be_bytes());
         value.extend_from_slice(&life_ms.to_be_bytes());
-        if !is_removed || record.is_removed {
-            value.extend_from_slice(record.value);
+        if beyond_ms > 0 {
+            value.extend_from_slice(&beyond_ms.to_be_bytes());
         }
-        Some(Self { name: names.record(usize::from(part) % LANES, record.kind, record.key), life_ms, value })
+        value.extend_from_slice(record.value);
+        let name = names.record(usize::from(part) % LANES, record.kind, record.key);
+        Some(Self { name, life_ms: life_ms.saturating_add(beyond_ms), value })
     }
 }
 
@@ -56,7 +69,7 @@ pub(super) fn read_version(head: &[u8]) -> Option<Place> {
     let (node, _) = rest.split_first_chunk()?;
     let version =
         Version { stamp: Stamp(u64::from_be_bytes(*stamp)), node: NodeId(u32::from_be_bytes(*node)) };
-    (usize::from(part) < PARTS).then_some(Place { part, version })
+    (usize::from(part) < PARTS).then_some(Place::new(part, version))
 }
 
 /// A record that the engine holds, which ends in `left` or, if that is not known, when its writer said, `age` ago.
@@ -68,15 +81,24 @@ pub(super) fn read<'a>(
     unix_ms: i64,
 ) -> Result<Record<'a>, Malformed> {
     let place = read_version(stored).ok_or(Malformed)?;
-    let (head, value) = stored.split_at_checked(HEAD_BYTES).ok_or(Malformed)?;
-    let life = head.last_chunk().map_or(0, |life| u64::from_be_bytes(*life));
-    let left_ms = match left {
-        Left::Exactly(ms) => ms,
-        Left::AfterAge(ms) => life.saturating_sub(ms),
+    let flags = stored[1];
+    let mut rest = stored.get(VERSION_BYTES..).ok_or(Malformed)?;
+    let mut number = || {
+        let (number, after) = rest.split_first_chunk().ok_or(Malformed)?;
+        rest = after;
+        Ok(u64::from_be_bytes(*number))
     };
-    let left_ms = i64::try_from(left_ms).unwrap_or(i64::MAX);
-    let plain = Record::present(kind, key, value, unix_ms.saturating_add(left_ms));
-    Ok(Record { is_removed: head[1] & REMOVED != 0, place: Some(place), ..plain })
+    let life_ms = number()?;
+    let beyond_ms = if flags & OUTLASTED == 0 { 0 } else { number()? };
+    let held_ms = match left {
+        Left::Exactly(ms) => ms,
+        Left::AfterAge(ms) => life_ms.saturating_add(beyond_ms).saturating_sub(ms),
+    };
+    let left_ms = i64::try_from(held_ms.saturating_sub(beyond_ms)).unwrap_or(i64::MAX);
+    let plain = Record::present(kind, key, rest, unix_ms.saturating_add(left_ms));
+    let place = Some(Place { beyond_ms: beyond_ms.min(held_ms), ..place });
+    let record = Record { is_removed: flags & REMOVED != 0, place, ..plain };
+    Ok(if left_ms == 0 && beyond_ms > 0 { record.ended() } else { record })
 }
 
 /// How long a record has.
@@ -165,7 +187,7 @@ mod tests {
     fn record(is_removed: bool, expires: i64) -> Record<'static> {
         let version = Version { stamp: Stamp(0x0102_0304_0506_0708), node: NodeId(0x090a_0b0c) };
         let plain = Record::present(Kind(3), b"sip:a@b", b"value", expires);
-        Record { is_removed, place: Some(Place { part: 33, version }), ..plain }
+        Record { is_removed, place: Some(Place::new(33, version)), ..plain }
     }
 
     #[test]
@@ -192,10 +214,37 @@ mod tests {
         assert_eq!((stored.life_ms, stored.value.len()), (120_000, HEAD_BYTES));
         let found = read(Kind(3), b"sip:a@b", &stored.value, Left::Exactly(1), 0).expect("it is one");
         assert!(found.is_removed);
+        let outlasted = Place { beyond_ms: 500_000, ..record(false, 0).place.expect("it has one") };
+        let long = Record { place: Some(outlasted), ..record(false, 1_000) };
+        let stored = Stored::of(&names, &long, 41_000).expect("it has a version");
+        assert_eq!(
+            (stored.life_ms, stored.value.len()),
+            (460_000, HEAD_BYTES),
+            "as long as it is remembered"
+        );
         let noted = Stored::of(&names, &record(true, 9_000), 1_000).expect("it has a version");
         let found = read(Kind(3), b"sip:a@b", &noted.value, Left::Exactly(1), 0).expect("it is one");
         assert!(found.is_removed && found.value == b"value", "with its note");
         assert_eq!(Stored::of(&names, &Record { place: None, ..record(false, 1) }, 0), None);
+    }
+
+    #[test]
+    fn what_an_earlier_version_would_have_outlasted_is_removed_when_it_ends() {
+        let names = Names::new("p");
+        let outlasted = Place { beyond_ms: 500_000, ..record(false, 0).place.expect("it has one") };
+        let long = Record { place: Some(outlasted), ..record(false, 61_000) };
+        let stored = Stored::of(&names, &long, 1_000).expect("it has a version");
+        assert_eq!(stored.life_ms, 560_000, "the engine holds it so long");
+        let read = |left| read(Kind(3), b"sip:a@b", &stored.value, left, 5_000).expect("it is one");
+        assert_eq!(read(Left::AfterAge(0)), Record { expires_unix_ms: 65_000, ..long });
+        assert_eq!(read(Left::Exactly(500_007)), Record { expires_unix_ms: 5_007, ..long });
+        let ended = Record { value: b"", ..record(true, 495_000) };
+        assert_eq!(read(Left::AfterAge(70_000)), ended);
+        assert_eq!(read(Left::Exactly(490_000)), ended);
+        assert_eq!(
+            super::read(Kind(3), b"", &stored.value[..HEAD_BYTES], Left::Exactly(1), 0),
+            Err(Malformed)
+        );
     }
 
     #[test]

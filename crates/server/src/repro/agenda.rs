@@ -249,7 +249,7 @@ mod tests {
 
     fn binding(key: &'static [u8], node: NodeId) -> Record<'static> {
         let version = Version { stamp: Stamp(1), node };
-        Record { place: Some(Place { part: 0, version }), ..Record::present(registrar::BINDING, key, b"", 0) }
+        Record { place: Some(Place::new(0, version)), ..Record::present(registrar::BINDING, key, b"", 0) }
     }
 
     #[test]

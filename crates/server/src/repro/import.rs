@@ -440,7 +440,7 @@ impl Importer {
 
     fn apply(&self, now: Instant, aor: &Aor, version: Version, mut records: Vec<Record<'_>>) {
         let part = u8::try_from(part_of(aor.as_str())).unwrap_or(0);
-        records.iter_mut().for_each(|record| record.place = Some(Place { part, version }));
+        records.iter_mut().for_each(|record| record.place = Some(Place::new(part, version)));
         self.owners.apply(now, aor, &records);
     }
 
