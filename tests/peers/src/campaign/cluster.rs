@@ -201,8 +201,10 @@ impl Cluster {
     pub(crate) fn is_connected(&mut self) -> Result<bool> {
         for node in &self.nodes {
             let metrics = node.metrics()?;
-            let hears_all = metrics.sum(PEER_UP)? == self.between.heard() as f64;
-            if !hears_all || metrics.sum(LAG)? >= LAG_MAX.as_secs_f64() {
+            // A node that has just begun has not looked yet.
+            let hears_all = metrics.sum(PEER_UP).is_ok_and(|heard| heard == self.between.heard() as f64);
+            let is_behind = metrics.sum(LAG).is_ok_and(|lag| lag >= LAG_MAX.as_secs_f64());
+            if !hears_all || is_behind {
                 return Ok(false);
             }
         }
