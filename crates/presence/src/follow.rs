@@ -115,10 +115,9 @@ impl Shard {
         let is_awaited = new.is_ours && new.dialog.await_outcome_of(&known.dialog);
         new.armed = known.armed;
         // What the watcher has is a record of its own, which this one changes nothing of.
-        let shown = self.presentities.get(&known.presentity).and_then(|p| p.shown.as_ref());
-        new.digests = match shown.filter(|_| known.is_ours && !is_awaited && known.digests.is_none()) {
-            Some(shown) => Some(known.dialog.told().map(|told| shown.digest_of(told)).collect()),
-            None => known.digests.take(),
+        new.written = match known.written.take() {
+            None if known.is_ours && !is_awaited => Some(known.dialog.told().collect()),
+            written => written,
         };
         let added = new.dialog.len() as i64 - known.dialog.len() as i64;
         scene.settings.gauges(&new.presentity).subscriptions.add(added);
@@ -173,7 +172,7 @@ impl Shard {
         let is_unknown = |watcher: &&mut Watcher| watcher.dialog.told().all(|told| told.is_none());
         if let Some(watcher) = slot.and_then(|slot| self.watchers.get_mut(slot)).filter(is_unknown) {
             watcher.is_told_kept = told.is_some();
-            watcher.digests = told;
+            watcher.written = told;
         }
         Ok(None)
     }

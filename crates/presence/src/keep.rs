@@ -12,7 +12,7 @@ use crate::scene::{Outgoing, Scene};
 use crate::shard::Shard;
 use crate::slots::Slots;
 use crate::view::View;
-use crate::watcher::Watcher;
+use crate::watcher::{Versions, Watcher};
 
 /// Whether this node notifies the watcher in a slot.
 pub(crate) fn is_own(watchers: &Slots<Watcher>, slot: u32) -> bool {
@@ -83,7 +83,7 @@ impl Shard {
         watcher.is_told_kept = true;
         let (now, unix_ms) = (scene.now, scene.unix_ms);
         drop(kept.append(now, unix_ms, self.index as usize, |change| {
-            watcher.put_told(change, version, shown.digest, now, unix_ms);
+            watcher.put_told(change, watcher.dialog.told(), now, unix_ms);
         }));
     }
 
@@ -123,9 +123,9 @@ impl Shard {
         let slots: Vec<u32> = self.watchers.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             if let Some(watcher) = self.watchers.get_mut(slot)
-                && let Some(digests) = told.take(watcher.tag)
+                && let Some(written) = told.take(watcher.tag)
             {
-                watcher.digests = Some(digests);
+                watcher.written = Some(written);
             }
             self.arm_watcher(scene, slot);
         }
@@ -144,16 +144,13 @@ impl Shard {
         let Some(presentity) = self.presentities.get_mut(aor).filter(|_| !own.is_empty()) else { return };
         // What came to its end while nobody was told, or has yet to be taken out, is not shown.
         scene.forget_publications(aor, presentity.expire(scene.now));
-        if presentity.show(scene, aor, served.config, self.last_version + 1, None) {
-            self.last_version += 1;
-        }
+        presentity.show(scene, aor, served.config, None);
         let Some(shown) = &presentity.shown else { return };
-        let (version, digest) = (shown.version, shown.digest);
         let is_nothing = shown.view == View::Nothing;
         let input = if is_nothing { Input::End(sip_event::Reason::NoResource) } else { Input::Changed };
         for slot in own {
             if let Some(watcher) = self.watchers.get_mut(slot) {
-                watcher.recall(version, digest);
+                watcher.recall();
             }
             self.drive(scene, slot, input, out);
         }
@@ -179,22 +176,19 @@ impl Shard {
                 kept.replica.as_ref().is_some_and(|r| r.owner(part, persist::TOLD, &key).is_some())
             };
             for (_, watcher) in self.watchers.iter().filter(|(_, watcher)| watcher.cseq_reserved > 0) {
-                let shown = self.presentities.get(&watcher.presentity).and_then(|p| p.shown.as_ref());
                 into.append(part, |change| {
                     watcher.put(change, now, unix_ms);
-                    match (shown.filter(|_| watcher.is_told_kept), &watcher.digests) {
-                        (_, Some(digests)) => {
-                            watcher.put_digests(change, digests.iter().copied(), now, unix_ms)
-                        }
-                        (Some(shown), None) => {
-                            watcher.put_told(change, shown.version, shown.digest, now, unix_ms);
+                    match &watcher.written {
+                        Some(written) => watcher.put_told(change, written.iter().copied(), now, unix_ms),
+                        None if watcher.is_told_kept => {
+                            watcher.put_told(change, watcher.dialog.told(), now, unix_ms);
                         }
                         // A record that others know of is theirs to have, even if it says nothing any more: who lacks it
                         // would ask for ever.
-                        (None, None) if is_known(watcher) => {
-                            watcher.put_digests(change, watcher.dialog.told().map(|_| 0), now, unix_ms);
+                        None if is_known(watcher) => {
+                            watcher.put_told(change, watcher.dialog.told().map(|_| None), now, unix_ms);
                         }
-                        (None, None) => {}
+                        None => {}
                     }
                 });
             }
@@ -216,16 +210,16 @@ impl Watcher {
 
 /// What watchers are known to have, by what was written down, until they are back.
 #[derive(Debug, Default)]
-pub(crate) struct Told(HashMap<LocalTag, Box<[u64]>>);
+pub(crate) struct Told(HashMap<LocalTag, Versions>);
 
 impl Told {
     pub(crate) fn read(&mut self, record: &Record<'_>) -> Result<(), Malformed> {
-        let (tag, digests) = persist::read_told(record)?;
-        self.0.insert(tag, digests);
+        let (tag, written) = persist::read_told(record)?;
+        self.0.insert(tag, written);
         Ok(())
     }
 
-    fn take(&mut self, tag: LocalTag) -> Option<Box<[u64]>> {
+    fn take(&mut self, tag: LocalTag) -> Option<Versions> {
         self.0.remove(&tag)
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | publication | AOR, zero, first entity-tag | entity-tag, receipt, former tags, body |
 //! | subscription | our tag | presentity, user, flow, dialog |
-//! | told | our tag | a digest of the state that each subscription's watcher has |
+//! | told | our tag | the version of the state that each subscription's watcher has |
 //!
 //! What a watcher has is written down after every answered NOTIFY, and removed before the next one leaves, so that after a
 //! restart those are told, and only those, who may have something else.
@@ -16,7 +16,6 @@ use replication::{
     Change, Kind, Malformed, Reader, Record, instant_of, part_of, put_octets, put_optional, put_text,
     unix_ms_of,
 };
-use sha2::{Digest, Sha256};
 use sip_event::Dialog;
 use sip_message::Aor;
 use sip_service::Flow;
@@ -25,8 +24,7 @@ use crate::PACKAGE;
 use crate::entity_tag::EntityTag;
 use crate::keys::LocalTag;
 use crate::presentity::{Publication, Retired};
-use crate::view::View;
-use crate::watcher::Watcher;
+use crate::watcher::{Versions, Watcher};
 
 /// The kind of publications.
 pub const PUBLICATION: Kind = Kind(2);
@@ -45,21 +43,6 @@ const UNRETIRED_VERSION: u8 = 2;
 const CSEQ_RESERVE: u32 = 1000;
 /// How many are left when it is written again: written well before they are used up.
 const CSEQ_LEFT_MIN: u32 = 500;
-
-/// A digest of what a watcher is shown; never zero. Documents of our own differ in their timestamps alone, so those are
-/// their view.
-pub(crate) fn digest(view: View, body: &[u8]) -> u64 {
-    match view {
-        View::Nothing => 1,
-        View::SyntheticOpen => 2,
-        View::SyntheticClosed => 3,
-        View::Composed => {
-            let digest = Sha256::digest(body);
-            let (first, _) = digest.split_first_chunk().expect("32 octets");
-            u64::from_le_bytes(*first).max(4)
-        }
-    }
-}
 
 /// What is written of a publication beside its body.
 #[derive(Clone, Copy, Debug)]
@@ -197,30 +180,17 @@ impl Watcher {
         change.put(SUBSCRIPTION, expires_unix_ms, |out| out.extend_from_slice(&key), value);
     }
 
-    /// Writes down what its watchers have, `version` having that digest.
+    /// Writes down which version each of its watchers has.
     pub(crate) fn put_told(
         &self,
         change: &mut Change<'_>,
-        version: u64,
-        digest: u64,
-        now: Instant,
-        unix_ms: i64,
-    ) {
-        let digest_of = |told: Option<u64>| if told == Some(version) { digest } else { 0 };
-        self.put_digests(change, self.dialog.told().map(digest_of), now, unix_ms);
-    }
-
-    /// The same by what another node or an earlier process wrote down.
-    pub(crate) fn put_digests(
-        &self,
-        change: &mut Change<'_>,
-        digests: impl Iterator<Item = u64>,
+        told: impl Iterator<Item = Option<u64>>,
         now: Instant,
         unix_ms: i64,
     ) {
         let Some(expires_at) = self.dialog.expires_at() else { return };
         let value = |value: &mut Vec<u8>| {
-            digests.for_each(|digest| value.extend_from_slice(&digest.to_le_bytes()));
+            told.for_each(|version| value.extend_from_slice(&version.unwrap_or(0).to_le_bytes()));
         };
         let expires_unix_ms = unix_ms_of(expires_at, now, unix_ms);
         let key = self.tag.to_bytes();
@@ -254,7 +224,7 @@ impl Watcher {
             presentity,
             tag,
             is_ours: false,
-            digests: None,
+            written: None,
             flow,
             user,
             // Copies of the SUBSCRIBE that began it are no longer on their way.
@@ -288,10 +258,10 @@ pub(crate) fn part(record: &Record<'_>) -> Result<usize, Malformed> {
     }
 }
 
-/// Reads what the watchers of a dialog have; a zero is nothing that is known.
-pub(crate) fn read_told(record: &Record<'_>) -> Result<(LocalTag, Box<[u64]>), Malformed> {
+/// Reads which version each watcher of a dialog has; a zero is none that is known.
+pub(crate) fn read_told(record: &Record<'_>) -> Result<(LocalTag, Versions), Malformed> {
     let tag = LocalTag::from_bytes(record.key).ok_or(Malformed)?;
-    let (digests, rest) = record.value.as_chunks::<8>();
-    let digests = digests.iter().map(|octets| u64::from_le_bytes(*octets)).collect();
-    if rest.is_empty() { Ok((tag, digests)) } else { Err(Malformed) }
+    let (told, rest) = record.value.as_chunks::<8>();
+    let version = |octets: &[u8; 8]| Some(u64::from_le_bytes(*octets)).filter(|version| *version != 0);
+    if rest.is_empty() { Ok((tag, told.iter().map(version).collect())) } else { Err(Malformed) }
 }

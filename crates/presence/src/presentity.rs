@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use presence_doc::{Document, Input, InputKind, compose, synthetic};
+use sha2::{Digest, Sha256};
 use sip_message::Aor;
 
 use crate::entity_tag::EntityTag;
@@ -66,20 +67,27 @@ impl Publication {
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) view: View,
-    /// Never the same for two states of one presentity, even when it was forgotten in between.
+    /// What it is, whoever made it and when ([`version_of`]): a watcher that has it is not told again, though it was another
+    /// state in between.
     pub(crate) version: u64,
     /// The document; empty for [`View::Nothing`].
     pub(crate) body: Bytes,
     /// When the PUBLISH that brought it was received; `None` if it was no PUBLISH.
     pub(crate) published_at: Option<Instant>,
-    /// What it is, to be known again by another process; 0 if subscriptions are not kept.
-    pub(crate) digest: u64,
 }
 
-impl Shown {
-    /// The digest of what a watcher has that was told some version; 0 if that is not this one.
-    pub(crate) fn digest_of(&self, told: Option<u64>) -> u64 {
-        if told == Some(self.version) { self.digest } else { 0 }
+/// The version of what watchers are shown: a digest, never zero. Documents of our own differ in their timestamps alone, so
+/// those are their view.
+fn version_of(view: View, body: &[u8]) -> u64 {
+    match view {
+        View::Nothing => 1,
+        View::SyntheticOpen => 2,
+        View::SyntheticClosed => 3,
+        View::Composed => {
+            let digest = Sha256::digest(body);
+            let (first, _) = digest.split_first_chunk().expect("32 octets");
+            u64::from_le_bytes(*first).max(4)
+        }
     }
 }
 
@@ -249,7 +257,7 @@ impl Presentity {
         self.publications.iter().map(|p| p.expires_at).min()
     }
 
-    /// Makes what is shown follow from what is known; returns whether it became another, under `version`.
+    /// Makes what is shown follow from what is known; returns whether it became another.
     ///
     /// `published_at` is when the PUBLISH was received that is the cause, if it was one.
     pub(crate) fn show(
@@ -257,7 +265,6 @@ impl Presentity {
         scene: &Scene<'_>,
         aor: &Aor,
         domain: &DomainConfig,
-        version: u64,
         published_at: Option<Instant>,
     ) -> bool {
         let is_registered =
@@ -286,8 +293,8 @@ impl Presentity {
             shown.view = view;
             return false;
         }
-        let digest = if scene.kept.subscriptions.is_some() { persist::digest(view, &body) } else { 0 };
-        self.shown = Some(Shown { view, version, body: body.into(), published_at, digest });
+        let version = version_of(view, &body);
+        self.shown = Some(Shown { view, version, body: body.into(), published_at });
         true
     }
 

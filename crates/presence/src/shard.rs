@@ -69,7 +69,6 @@ pub(crate) struct Shard {
     wheel: Wheel<Timer>,
     rng: StdRng,
     entity_tags: EntityTags,
-    pub(crate) last_version: u64,
     hasher: DefaultHashBuilder,
 }
 
@@ -84,7 +83,6 @@ impl Shard {
             wheel: Wheel::new(now),
             rng: StdRng::seed_from_u64(seed ^ (u64::from(index) << 32)),
             entity_tags: EntityTags::new(unix_ms, index, SHARDS),
-            last_version: 0,
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -186,9 +184,7 @@ impl Shard {
 
         self.update(scene, aor, None, out);
         let presentity = self.presentities.entry(aor.clone()).or_default();
-        if presentity.show(scene, aor, served.config, self.last_version + 1, None) {
-            self.last_version += 1;
-        }
+        presentity.show(scene, aor, served.config, None);
         let outputs = match presentity.shown.as_ref().filter(|shown| shown.view != View::Nothing) {
             Some(shown) => dialog
                 .subscribe(scene.now, &scene.settings.policy, shown.version, &subscribe_of(&wanted))
@@ -214,7 +210,7 @@ impl Shard {
             presentity: aor.clone(),
             tag: local_tag,
             is_ours: true,
-            digests: None,
+            written: None,
             flow,
             user,
             began: Some(scene.now),
@@ -267,7 +263,7 @@ impl Shard {
         }
         if let Some(watcher) = self.watchers.get_mut(slot).filter(|watcher| !watcher.is_ours) {
             watcher.make_ours();
-            watcher.digests = None;
+            watcher.written = None;
             watcher.dialog.set_contact(contact(scene.network, is_secure(&request.uri()), source, &aor));
         }
         self.update(scene, &aor, None, out);
@@ -290,9 +286,7 @@ impl Shard {
     fn show_before(&mut self, scene: &Scene<'_>, aor: &Aor, domain: &DomainConfig, out: &mut Vec<Outgoing>) {
         self.update(scene, aor, None, out);
         let Some(presentity) = self.presentities.get_mut(aor) else { return };
-        if presentity.show(scene, aor, domain, self.last_version + 1, None) {
-            self.last_version += 1;
-        }
+        presentity.show(scene, aor, domain, None);
         if presentity.shown.as_ref().is_some_and(|shown| shown.view == View::Nothing) {
             presentity.hide();
         }
@@ -402,8 +396,7 @@ impl Shard {
         if own.is_empty() {
             // Composed when somebody looks.
             presentity.hide();
-        } else if presentity.show(scene, aor, served.config, self.last_version + 1, published_at) {
-            self.last_version += 1;
+        } else if presentity.show(scene, aor, served.config, published_at) {
             let input = match presentity.shown.as_ref().map(|shown| shown.view) {
                 Some(View::Nothing) | None => Input::End(Reason::NoResource),
                 Some(View::Composed | View::SyntheticOpen | View::SyntheticClosed) => Input::Changed,

@@ -12,6 +12,9 @@ use crate::keys::LocalTag;
 /// RFC 3261 §17.2.2: as long as a copy of a request that came by another way may be under way (64*T1).
 const MERGE_WINDOW: Duration = Duration::from_secs(32);
 
+/// Which version each watcher of a dialog has; `None` where that is not known.
+pub(crate) type Versions = Box<[Option<u64>]>;
+
 /// A watcher of one presentity, in one dialog.
 #[derive(Debug)]
 pub(crate) struct Watcher {
@@ -21,9 +24,9 @@ pub(crate) struct Watcher {
     pub(crate) tag: LocalTag,
     /// Whether this node notifies; else another does, and this one knows of it in case that it has to.
     pub(crate) is_ours: bool,
-    /// Digests of what its subscriptions' watchers have, by what another node or an earlier process wrote down; `None` if
+    /// Which versions its subscriptions' watchers have, by what another node or an earlier process wrote down; `None` if
     /// that is not known, or not needed any more.
-    pub(crate) digests: Option<Box<[u64]>>,
+    pub(crate) written: Option<Versions>,
     /// Where NOTIFYs go instead of to the located next hop.
     pub(crate) flow: Option<Flow>,
     /// Who subscribed, if it was a user of ours: nobody else refreshes.
@@ -43,13 +46,12 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// What it is known to have, if a state with a digest is under a version now.
-    pub(crate) fn recall(&mut self, version: u64, digest: u64) {
-        if let Some(digests) = self.digests.take()
-            && digests.len() == self.dialog.len()
+    /// This node is to tell it what it does not have: by what was written down, if anything was.
+    pub(crate) fn recall(&mut self) {
+        if let Some(written) = self.written.take()
+            && written.len() == self.dialog.len()
         {
-            let has = |had: &u64| (*had == digest).then_some(version);
-            self.dialog.set_told(digests.iter().map(has));
+            self.dialog.set_told(written.iter().copied());
         }
     }
 
