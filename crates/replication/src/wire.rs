@@ -95,8 +95,10 @@ impl Message<'_> {
             Self::WantDigests => out.push(12),
             Self::Digests { digests } => {
                 out.push(7);
-                out.reserve(8 * digests.len());
-                digests.iter().for_each(|digest| put_u64(out, *digest));
+                let at = out.len();
+                out.resize(at + 8 * digests.len(), 0);
+                let (places, _) = out[at..].as_chunks_mut();
+                places.iter_mut().zip(digests).for_each(|(place, digest)| *place = digest.to_le_bytes());
             }
             Self::WantKeys { part, buckets } => {
                 out.extend_from_slice(&[8, *part]);
