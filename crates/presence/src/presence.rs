@@ -18,7 +18,7 @@ use sip_event::{Failure, Input};
 use sip_message::{Aor, Reply, Request, Response};
 use sip_service::{
     Answer, ClientFailure, ClientUser, Endpoint, Identity, Registrations, ServerTransaction, SipRequest,
-    Unsent,
+    Stripe, Unsent,
 };
 
 use crate::follow::KINDS;
@@ -54,7 +54,8 @@ pub struct Presence {
     kept: OnceLock<Kept>,
     /// NOTIFYs that wait until their CSeq numbers are reserved on the disk.
     held: Mutex<Vec<(Durable, Vec<Outgoing>)>>,
-    shards: Box<[Mutex<Shard>]>,
+    began: Instant,
+    shards: Box<[Stripe<Shard>]>,
 }
 
 impl Presence {
@@ -77,7 +78,11 @@ impl Presence {
             metrics,
             clock,
             counts: Counts::default(),
-            shards: (0..SHARDS).map(|index| Mutex::new(Shard::new(index, seed, now, unix_ms))).collect(),
+            began: now,
+            shards: (0..SHARDS)
+                .map(|index| Shard::new(index, seed, now, unix_ms))
+                .map(|shard| Stripe::new(shard.due(), shard))
+                .collect(),
             kept: OnceLock::new(),
             held: Mutex::default(),
         })
@@ -162,8 +167,9 @@ impl Presence {
     /// Expiry, retries and paced NOTIFYs of every `of`th shard from `share` on: each worker has its share, and calls this
     /// every tick.
     pub fn tick(self: &Arc<Self>, now: Instant, share: usize, of: usize) {
+        let now_ms = now.saturating_duration_since(self.began).as_millis() as u64;
         for shard in self.shards.iter().skip(share).step_by(of.max(1)) {
-            let due = shard.lock().take_due(now);
+            let due = shard.if_due(now_ms).map(|mut shard| shard.take_due(now)).unwrap_or_default();
             if !due.is_empty() {
                 self.with_scene(now, |scene, out| shard.lock().run(scene, due, out));
             }
@@ -343,11 +349,11 @@ impl Presence {
         }
     }
 
-    pub(crate) fn shard_of(&self, aor: &Aor) -> &Mutex<Shard> {
+    pub(crate) fn shard_of(&self, aor: &Aor) -> &Stripe<Shard> {
         &self.shards[shard_index(aor)]
     }
 
-    pub(crate) fn shards(&self) -> &[Mutex<Shard>] {
+    pub(crate) fn shards(&self) -> &[Stripe<Shard>] {
         &self.shards
     }
 

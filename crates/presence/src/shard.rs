@@ -15,7 +15,7 @@ use replication::{Durable, Persistence};
 use sip_event::{Cause, Dialog, Failure, Input, Notify, NotifyBody, Output, Outputs, Permission, Reason};
 use sip_message::{Aor, Request, Scheme, Transport, Uri};
 use sip_service::{ClientFailure, Flow, Identity, LocateError, Network};
-use sip_transaction::{ClientId, Wheel};
+use sip_transaction::{ClientId, Due, Wheel};
 
 use crate::entity_tag::{EntityTag, EntityTags};
 use crate::error::RETRY_AFTER_SECONDS;
@@ -323,7 +323,12 @@ impl Shard {
         self.watchers.get(key.slot()).is_some() && key.is_of(self.watchers.generation(key.slot()))
     }
 
-    /// Takes out the timers that are due. Most ticks have none, and cost no more than this.
+    /// When there may be a timer that is due: a time since this shard began.
+    pub(crate) fn due(&self) -> Due {
+        self.wheel.due()
+    }
+
+    /// Takes out the timers that are due. Most ticks have none.
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<Timer> {
         let mut due = Vec::new();
         self.wheel.advance(now, |timer| due.push(timer));

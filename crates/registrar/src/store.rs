@@ -3,16 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hashbrown::hash_map::{Entry as MapEntry, HashMap};
-use parking_lot::Mutex;
 use replication::{
     Assertion, Durable, Kind, Malformed, Owner, PARTS, Persistence, Record, Replicated, Succession, part_of,
 };
 use sip_message::Aor;
-use sip_service::{Registrations, Target};
+use sip_service::{Due, Registrations, Stripe, Target};
 use smallvec::SmallVec;
 
 use crate::persist;
@@ -25,7 +25,8 @@ pub type Changes = Arc<dyn Fn(Instant, &Aor) + Send + Sync>;
 
 /// All bindings. Everything that concerns one AOR is under the lock of its shard; no two locks are ever held at once.
 pub struct Store {
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Stripe<Shard>]>,
+    looked: Looked,
     metrics: Metrics,
     changes: Changes,
     persistence: OnceLock<Persistence>,
@@ -48,7 +49,6 @@ pub struct Registered<T> {
 /// AORs that one lock is held for while they expire; others get in between.
 const EXPIRY_BATCH: usize = 128;
 
-#[derive(Default)]
 struct Shard {
     aors: HashMap<Aor, Entry>,
     /// Each AOR once, at a time no later than its first expiry. A refresh, which moves that further away, leaves it: when
@@ -56,6 +56,15 @@ struct Shard {
     due: BTreeSet<(Instant, Aor)>,
     /// The latest time that the shard was told of.
     now: Option<Instant>,
+    /// When something may expire, in milliseconds of [`Looked`].
+    look_at: Due,
+}
+
+/// When all shards were last looked at: the time also of those in which nothing was to be done.
+#[derive(Default)]
+struct Looked {
+    began: OnceLock<Instant>,
+    latest_ns: AtomicU64,
 }
 
 struct Entry {
@@ -74,8 +83,9 @@ struct Expired {
 impl Store {
     /// A store without bindings.
     pub fn new(metrics: Metrics, changes: Changes) -> Arc<Self> {
-        let shards = (0..PARTS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { shards, metrics, changes, persistence: OnceLock::new() })
+        let shards = (0..PARTS).map(|_| Shard::new()).map(|shard| Stripe::new(shard.look_at.clone(), shard));
+        let (shards, looked) = (shards.collect(), Looked::default());
+        Arc::new(Self { shards, looked, metrics, changes, persistence: OnceLock::new() })
     }
 
     /// From now on every change is written to a journal, which has been opened and whose bindings were restored.
@@ -103,9 +113,11 @@ impl Store {
 
     /// Expires what is due at `now` in every `of`th shard from `share` on.
     pub fn tick(&self, now: Instant, share: usize, of: usize) {
+        let now_ms = self.looked.note(now);
         for shard in self.shards.iter().skip(share).step_by(of.max(1)) {
             loop {
-                let expired = shard.lock().expire(now);
+                let expired =
+                    shard.if_due(now_ms).map(|mut shard| shard.expire(now, now_ms)).unwrap_or_default();
                 for Expired { aor, bindings, is_last } in &expired {
                     self.metrics.bindings(aor.domain(), -count(*bindings));
                     if *is_last {
@@ -261,13 +273,14 @@ impl Store {
     pub(crate) fn targets(&self, aor: &Aor) -> Vec<Target> {
         let shard = self.shard(aor).lock();
         let Some(entry) = shard.aors.get(aor) else { return Vec::new() };
-        let is_live = |binding: &&Binding| shard.now.is_none_or(|now| binding.is_live(now));
+        let now = shard.now.max(self.looked.latest());
+        let is_live = |binding: &&Binding| now.is_none_or(|now| binding.is_live(now));
         let mut live: SmallVec<[&Binding; 8]> = entry.bindings.iter().filter(is_live).collect();
         live.sort_by_key(|binding| Reverse((q_milli(binding), binding.updated_at())));
         live.into_iter().map(target).collect()
     }
 
-    fn shard(&self, aor: &Aor) -> &Mutex<Shard> {
+    fn shard(&self, aor: &Aor) -> &Stripe<Shard> {
         &self.shards[self.shard_index(aor)]
     }
 
@@ -286,7 +299,7 @@ impl Owner for Store {
         let Some(persistence) = self.persistence.get() else { return };
         let shard = self.shards[part].lock();
         // The latest time that the shard was told of; one that was never told of any is empty.
-        let Some(now) = shard.now else { return };
+        let Some(now) = shard.now.max(self.looked.latest()) else { return };
         let unix_ms = (persistence.unix_ms)();
         #[allow(clippy::disallowed_methods)] // they are sorted: the order is the same in every run
         let mut entries: Vec<(&Aor, &Entry)> = shard.aors.iter().collect();
@@ -342,9 +355,29 @@ impl Registrations for Store {
     }
 }
 
+impl Looked {
+    /// It is done now. Returns the milliseconds since the first time.
+    fn note(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(*self.began.get_or_init(|| now));
+        self.latest_ns.fetch_max(elapsed.as_nanos() as u64, Ordering::Relaxed);
+        elapsed.as_millis() as u64
+    }
+
+    fn latest(&self) -> Option<Instant> {
+        let elapsed = Duration::from_nanos(self.latest_ns.load(Ordering::Relaxed));
+        self.began.get().map(|began| *began + elapsed)
+    }
+}
+
 impl Shard {
+    fn new() -> Self {
+        Self { aors: HashMap::new(), due: BTreeSet::new(), now: None, look_at: Due::never() }
+    }
+
+    /// Something is about to be done with it: the next tick looks at what expires when.
     fn learn(&mut self, now: Instant) {
         self.now = self.now.max(Some(now));
+        self.look_at.set(0);
     }
 
     /// Changes the bindings of an AOR, and returns how many it had and has.
@@ -377,7 +410,7 @@ impl Shard {
     }
 
     /// Removes what has expired, of at most [`EXPIRY_BATCH`] AORs, in the order of time.
-    fn expire(&mut self, now: Instant) -> Vec<Expired> {
+    fn expire(&mut self, now: Instant, now_ms: u64) -> Vec<Expired> {
         self.learn(now);
         let mut expired = Vec::new();
         while expired.len() < EXPIRY_BATCH {
@@ -402,6 +435,8 @@ impl Shard {
                 expired.push(Expired { aor, bindings, is_last: first.is_none() });
             }
         }
+        let left = self.due.first().map(|(due, _)| due.saturating_duration_since(now).as_millis() as u64);
+        self.look_at.set(left.map_or(u64::MAX, |left_ms| now_ms + left_ms));
         expired
     }
 }

@@ -15,7 +15,7 @@ use crate::compact::Owner;
 use crate::files::{Directory, Files};
 use crate::frame::Frame;
 use crate::writer::Writer;
-use crate::{Change, Error, Metrics, Options, Record, Recovery, Replica, Unkept, recover};
+use crate::{Change, Error, Metrics, Options, Pen, Record, Recovery, Replica, Unkept, recover};
 
 /// Says which group of changes a change belongs to; of those that are written, later ones never have a smaller one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,14 +125,9 @@ impl Journal {
         options: Options,
         metrics: Metrics,
         now_unix_ms: i64,
-        mut restore: impl FnMut(Record<'_>),
+        restore: impl FnMut(Record<'_>),
     ) -> Result<(Arc<Self>, Recovery), Error> {
-        let found = recover::recover(&*files, now_unix_ms, &mut restore)?;
-        let recovery = found.recovery.clone();
-        metrics.damaged.set(i64::try_from(recovery.damaged_bytes).unwrap_or(i64::MAX));
-        let journal = Arc::new(Self::bare());
-        let mut writer = Writer::new(files, options, metrics, found);
-        writer.prepare(&journal).map_err(|source| Error::Io { path: "journal".into(), source })?;
+        let (journal, writer, recovery) = Self::begin(files, options, metrics, now_unix_ms, restore)?;
         let written = Arc::clone(&journal);
         let thread = thread::Builder::new()
             .name("journal".into())
@@ -141,6 +136,37 @@ impl Journal {
         journal.writer.get_or_init(|| thread.thread().clone());
         *journal.thread.lock() = Some(thread);
         Ok((journal, recovery))
+    }
+
+    /// The same without a thread: it is written when the pen is told to.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_by_hand(
+        files: Arc<dyn Files>,
+        options: Options,
+        metrics: Metrics,
+        now_unix_ms: i64,
+        restore: impl FnMut(Record<'_>),
+    ) -> Result<(Arc<Self>, Pen, Recovery), Error> {
+        let (journal, writer, recovery) = Self::begin(files, options, metrics, now_unix_ms, restore)?;
+        Ok((Arc::clone(&journal), Pen::new(journal, writer), recovery))
+    }
+
+    fn begin(
+        files: Arc<dyn Files>,
+        options: Options,
+        metrics: Metrics,
+        now_unix_ms: i64,
+        mut restore: impl FnMut(Record<'_>),
+    ) -> Result<(Arc<Self>, Writer, Recovery), Error> {
+        let found = recover::recover(&*files, now_unix_ms, &mut restore)?;
+        let recovery = found.recovery.clone();
+        metrics.damaged.set(i64::try_from(recovery.damaged_bytes).unwrap_or(i64::MAX));
+        let journal = Arc::new(Self::bare());
+        let mut writer = Writer::new(files, options, metrics, found);
+        writer.prepare(&journal).map_err(|source| Error::Io { path: "journal".into(), source })?;
+        Ok((journal, writer, recovery))
     }
 
     /// One that nobody writes.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 /// `rollcall_journal_commits_total`: groups of changes that were written and are on the disk.
@@ -94,6 +95,20 @@ pub const UNREADABLE: &str = "rollcall_replication_unreadable_total";
 /// the peer's (`address`), of another version (`version`), or given way to a newer one (`readers_max`).
 pub const REFUSED: &str = "rollcall_replication_refused_total";
 
+/// How far one peer is.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerMetrics {
+    lag: Gauge,
+    is_up: IntGauge,
+}
+
+impl PeerMetrics {
+    pub(crate) fn set(&self, lag: Duration, is_up: bool) {
+        self.lag.set(lag.as_secs_f64());
+        self.is_up.set(i64::from(is_up));
+    }
+}
+
 /// The metrics of a node in a cluster.
 #[derive(Clone, Debug)]
 pub struct ReplicaMetrics {
@@ -157,8 +172,19 @@ impl ReplicaMetrics {
 
     /// How far a peer is behind, and whether it is there.
     pub fn peer(&self, name: &str, lag: Duration, is_up: bool) {
-        self.lag.with_label_values(&[name]).set(lag.as_secs_f64());
-        self.peer_up.with_label_values(&[name]).set(i64::from(is_up));
+        self.of_peer(name).set(lag, is_up);
+    }
+
+    pub(crate) fn of_peer(&self, name: &str) -> PeerMetrics {
+        PeerMetrics {
+            lag: self.lag.with_label_values(&[name]),
+            is_up: self.peer_up.with_label_values(&[name]),
+        }
+    }
+
+    /// [`UNACKED`] so far.
+    pub fn unacked(&self) -> u64 {
+        self.unacked.get()
     }
 
     /// A connection was refused. The reason is of a small closed set.

@@ -4,6 +4,8 @@
 //! on every node.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -108,6 +110,13 @@ pub(crate) struct Part {
     tombstones: HashMap<KeyHash, Tombstone>,
     outlasted: HashMap<KeyHash, Outlasted>,
     digests: [u64; BUCKETS],
+    sweep_at_ms: Arc<AtomicU64>,
+}
+
+/// What is known of a key is of no use from then on.
+fn over_at_ms(entry: &Entry) -> u64 {
+    let margin = if entry.is_removed { Duration::ZERO } else { EXPIRED_MARGIN };
+    entry.expires_ms.saturating_add(milliseconds(margin))
 }
 
 impl Part {
@@ -117,7 +126,14 @@ impl Part {
             tombstones: HashMap::new(),
             outlasted: HashMap::new(),
             digests: [0; BUCKETS],
+            sweep_at_ms: Arc::new(AtomicU64::new(u64::MAX)),
         }
+    }
+
+    /// The earliest time at which [`Part::sweep`] may find something, for whoever would rather not take the lock to see
+    /// that there is nothing.
+    pub(crate) fn sweep_at_ms(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.sweep_at_ms)
     }
 
     /// Takes note of a change if it is news. Returns when it ends. As long as an earlier version would have lasted, this one
@@ -178,14 +194,11 @@ impl Part {
 
     /// Forgets what is over. What an earlier version would have outlasted is a removal from then on.
     pub(crate) fn sweep(&mut self, now_ms: u64) {
-        let margin = milliseconds(EXPIRED_MARGIN);
-        let is_over = |entry: &Entry| {
-            let until =
-                if entry.is_removed { entry.expires_ms } else { entry.expires_ms.saturating_add(margin) };
-            until <= now_ms
-        };
+        let is_over = |entry: &Entry| over_at_ms(entry) <= now_ms;
         let over = self.entries.iter().filter(|(_, entry)| is_over(entry));
         let over: Vec<(KeyHash, Entry)> = over.map(|(hash, entry)| (*hash, *entry)).collect();
+        let next = self.entries.values().filter(|entry| !is_over(entry)).map(over_at_ms).min();
+        self.sweep_at_ms.store(next.unwrap_or(u64::MAX), Ordering::Release);
         for (hash, entry) in over {
             match self.outlasted.remove(&hash).filter(|outlasted| outlasted.until_ms > now_ms) {
                 Some(Outlasted { until_ms: expires_ms, tombstone }) => {
@@ -240,6 +253,9 @@ impl Part {
     }
 
     fn set(&mut self, hash: KeyHash, entry: Option<Entry>) {
+        if let Some(entry) = &entry {
+            self.sweep_at_ms.fetch_min(over_at_ms(entry), Ordering::AcqRel);
+        }
         let bucket = &mut self.digests[hash.bucket()];
         match (self.entries.entry(hash), entry) {
             (MapEntry::Occupied(occupied), None) => *bucket ^= share(hash, &occupied.remove()),

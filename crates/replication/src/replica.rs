@@ -1,6 +1,7 @@
 //! This node's part in a cluster: the versions of all records, what it changed, and what the others are told.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 use crate::assertion::Assertion;
 use crate::foreign::Foreign;
 use crate::members::{Members, Succession};
+use crate::metrics::PeerMetrics;
 use crate::outlog::{Outlog, PeerAck};
 use crate::part::{
     BUCKETS, End, KeyHash, Listed, Mark, Part, TOMBSTONE_MARGIN, Tombstone, milliseconds, scale,
@@ -89,9 +91,13 @@ pub struct Replica {
     pub(crate) outlog: Arc<Outlog>,
     pub(crate) members: Mutex<Members>,
     pub(crate) metrics: ReplicaMetrics,
+    /// Of each member.
+    peer_metrics: Box<[PeerMetrics]>,
     pause: Pause,
     began: Instant,
     parts: Box<[Mutex<Part>]>,
+    /// When there is something to forget in each.
+    sweep_at_ms: Box<[Arc<AtomicU64>]>,
     owners: OnceLock<Vec<Weak<dyn Replicated>>>,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Somebody who tells a node of another kind what changes here.
@@ -142,6 +148,7 @@ impl Replica {
         now: Instant,
         unix_ms: i64,
     ) -> Arc<Self> {
+        let parts: Box<[Part]> = (0..PARTS).map(|_| Part::new()).collect();
         Arc::new(Self {
             name: name.into(),
             node: NodeId::of(name),
@@ -150,11 +157,13 @@ impl Replica {
             clock: Clock::new(now, unix_ms),
             outlog: Arc::new(outlog),
             has_peers: !members.list.is_empty(),
+            peer_metrics: members.list.iter().map(|member| metrics.of_peer(&member.name)).collect(),
             members: Mutex::new(members),
             metrics,
             pause: Pause::new(now, options.peer_timeout),
             began: now,
-            parts: (0..PARTS).map(|_| Mutex::new(Part::new())).collect(),
+            sweep_at_ms: parts.iter().map(Part::sweep_at_ms).collect(),
+            parts: parts.into_iter().map(Mutex::new).collect(),
             owners: OnceLock::new(),
             wake: OnceLock::new(),
             foreign: OnceLock::new(),
@@ -204,8 +213,10 @@ impl Replica {
     /// Forgets what is over, in every `of`th part from `share` on.
     pub fn sweep(&self, now: Instant, share: usize, of: usize) {
         let now_ms = self.scale(now);
-        for part in self.parts.iter().skip(share).step_by(of.max(1)) {
-            part.lock().sweep(now_ms);
+        for (part, at_ms) in self.parts.iter().zip(&self.sweep_at_ms).skip(share).step_by(of.max(1)) {
+            if at_ms.load(Ordering::Acquire) <= now_ms {
+                part.lock().sweep(now_ms);
+            }
         }
     }
 
@@ -241,10 +252,10 @@ impl Replica {
         }
         let succession = {
             let mut members = self.members.lock();
-            for (at, member) in members.list.iter().enumerate() {
+            for (at, (member, metrics)) in members.list.iter().zip(&self.peer_metrics).enumerate() {
                 let waits_since = self.outlog.waits_since(member.has);
                 let lag = waits_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-                self.metrics.peer(&member.name, lag, members.is_there(at, now));
+                metrics.set(lag, members.is_there(at, now));
             }
             members.look(now).then(|| members.succession())
         };

@@ -95,7 +95,10 @@ impl Message<'_> {
             Self::WantDigests => out.push(12),
             Self::Digests { digests } => {
                 out.push(7);
-                digests.iter().for_each(|digest| put_u64(out, *digest));
+                let at = out.len();
+                out.resize(at + 8 * digests.len(), 0);
+                let (places, _) = out[at..].as_chunks_mut();
+                places.iter_mut().zip(digests).for_each(|(place, digest)| *place = digest.to_le_bytes());
             }
             Self::WantKeys { part, buckets } => {
                 out.extend_from_slice(&[8, *part]);
@@ -155,8 +158,8 @@ impl<'a> Message<'a> {
             }
             6 => Self::Ping { stamp: Stamp(reader.u64()?) },
             7 => {
-                let digests = (0..PARTS * BUCKETS).map(|_| reader.u64()).collect::<Result<_, _>>()?;
-                Self::Digests { digests }
+                let (digests, _) = reader.take(8 * PARTS * BUCKETS)?.as_chunks();
+                Self::Digests { digests: digests.iter().map(|octets| u64::from_le_bytes(*octets)).collect() }
             }
             8 => Self::WantKeys { part: part(&mut reader)?, buckets: reader.u64()? },
             9 => {

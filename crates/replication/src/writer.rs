@@ -105,30 +105,35 @@ impl Writer {
     /// Writes until the journal is closed, or nobody else has it.
     pub(crate) fn run(mut self, journal: &Arc<Journal>) {
         let _ended = Ended(journal);
-        loop {
-            let is_last = journal.is_stopping() || Arc::strong_count(journal) == 1;
-            // What those did who had it is to be seen.
-            fence(Ordering::Acquire);
-            if is_last || self.try_again_at.is_some_and(|at| Instant::now() >= at) {
-                self.try_again_at = None;
-            }
-            if !is_last {
-                self.compact(journal);
-            }
-            let has_part = self.anew.is_called() || octets(&self.part) > 0;
-            let is_retry_due = self.is_failing && self.try_again_at.is_none();
-            if journal.is_called() || has_part || is_retry_due {
-                self.write_group(journal);
-            }
-            if is_last {
-                return;
-            }
-            self.reserve();
-            self.accept(journal);
-            self.sweep();
-            self.metrics.bytes.set(i64::try_from(self.segments.used_bytes()).unwrap_or(i64::MAX));
+        while self.step(journal) {
             self.wait(journal);
         }
+    }
+
+    /// Does what there is to do at present. Returns whether there may be more later.
+    pub(crate) fn step(&mut self, journal: &Arc<Journal>) -> bool {
+        let is_last = journal.is_stopping() || Arc::strong_count(journal) == 1;
+        // What those did who had it is to be seen.
+        fence(Ordering::Acquire);
+        if is_last || self.try_again_at.is_some_and(|at| Instant::now() >= at) {
+            self.try_again_at = None;
+        }
+        if !is_last {
+            self.compact(journal);
+        }
+        let has_part = self.anew.is_called() || octets(&self.part) > 0;
+        let is_retry_due = self.is_failing && self.try_again_at.is_none();
+        if journal.is_called() || has_part || is_retry_due {
+            self.write_group(journal);
+        }
+        if is_last {
+            return false;
+        }
+        self.reserve();
+        self.accept(journal);
+        self.sweep();
+        self.metrics.bytes.set(i64::try_from(self.segments.used_bytes()).unwrap_or(i64::MAX));
+        true
     }
 
     /// Until there is something to do. Changes that nobody waits for may gather for a while; and where groups come one

@@ -5,7 +5,6 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rand::Rng;
 use sip_message::{Framed, Hex, Malformed, Reply, ReplyBuilder, Request, Response, StatusCode};
 use sip_transaction::{
@@ -15,8 +14,8 @@ use sip_transaction::{
 
 use crate::server::ReplyPath;
 use crate::{
-    CancelUser, ClientFailure, ClientUser, Flow, Metrics, Network, ServerTransaction, SipRequest, TimerUser,
-    Unreachable,
+    CancelUser, ClientFailure, ClientUser, Flow, Metrics, Network, ServerTransaction, SipRequest, Stripe,
+    TimerUser, Unreachable,
 };
 
 /// Settings of the transaction layer.
@@ -54,15 +53,16 @@ pub enum Unsent {
     TooManyTransactions,
 }
 
-type Servers = Mutex<ServerTransactions<Arc<dyn CancelUser>, ReplyPath>>;
+type Servers = Stripe<ServerTransactions<Arc<dyn CancelUser>, ReplyPath>>;
 /// Whom a client transaction is for, and under which number it knows it.
 type BranchOf = (Arc<dyn ClientUser>, u32);
-type Clients = Mutex<ClientTransactions<BranchOf, Flow>>;
-type Alarms = Mutex<Wheel<(Weak<dyn TimerUser>, u64)>>;
+type Clients = Stripe<ClientTransactions<BranchOf, Flow>>;
+type Alarms = Stripe<Wheel<(Weak<dyn TimerUser>, u64)>>;
 
 /// Transactions over a network. Everything that concerns one transaction is under the lock of its stripe; no two locks
 /// are ever held at once, and none while a user is called.
 pub struct Endpoint {
+    began: Instant,
     network: Arc<dyn Network>,
     servers: Box<[Servers]>,
     clients: Box<[Clients]>,
@@ -87,14 +87,17 @@ impl Endpoint {
         let per_stripe = config.transactions_max.div_ceil(STRIPES);
         let stripes = || 0..STRIPES;
         Arc::new(Self {
+            began: now,
             network,
             servers: stripes()
-                .map(|_| Mutex::new(ServerTransactions::new(now, config.timers, per_stripe)))
+                .map(|_| ServerTransactions::new(now, config.timers, per_stripe))
+                .map(|table| Stripe::new(table.due(), table))
                 .collect(),
             clients: stripes()
-                .map(|_| Mutex::new(ClientTransactions::new(now, config.timers, per_stripe)))
+                .map(|_| ClientTransactions::new(now, config.timers, per_stripe))
+                .map(|table| Stripe::new(table.due(), table))
                 .collect(),
-            alarms: stripes().map(|_| Mutex::new(Wheel::new(now))).collect(),
+            alarms: stripes().map(|_| Wheel::new(now)).map(|wheel| Stripe::new(wheel.due(), wheel)).collect(),
             next_alarm: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
             metrics,
@@ -298,10 +301,17 @@ impl Endpoint {
         let mut replies = Vec::new();
         let mut requests = Vec::new();
         let mut alarms = Vec::new();
+        let now_ms = now.saturating_duration_since(self.began).as_millis() as u64;
         for stripe in (share..STRIPES).step_by(of.max(1)) {
-            self.servers[stripe].lock().wake(now, &mut replies);
-            self.clients[stripe].lock().wake(now, &mut requests);
-            self.alarms[stripe].lock().advance(now, |alarm| alarms.push(alarm));
+            if let Some(mut servers) = self.servers[stripe].if_due(now_ms) {
+                servers.wake(now, &mut replies);
+            }
+            if let Some(mut clients) = self.clients[stripe].if_due(now_ms) {
+                clients.wake(now, &mut requests);
+            }
+            if let Some(mut wheel) = self.alarms[stripe].if_due(now_ms) {
+                wheel.advance(now, |alarm| alarms.push(alarm));
+            }
         }
         for output in replies {
             match output {

@@ -11,6 +11,7 @@ mod location;
 mod metrics;
 mod network;
 mod server;
+mod stripe;
 
 pub use answer::Answer;
 pub use client::{ClientFailure, ClientUser, TimerUser};
@@ -23,3 +24,5 @@ pub use location::{Target, TargetSet};
 pub use metrics::{DROPPED, DomainRequests, Metrics, REQUESTS, RESPONSES};
 pub use network::{LocateError, Network, Unreachable};
 pub use server::{Answered, CancelUser, Identity, Rescue, ServerTransaction, SipRequest};
+pub use sip_transaction::Due;
+pub use stripe::Stripe;

@@ -2,6 +2,7 @@
 
 mod branch;
 mod client;
+mod due;
 mod server;
 mod slab;
 mod timers;
@@ -9,6 +10,7 @@ mod wheel;
 
 pub use branch::{Branch, ClientId};
 pub use client::{ClientOutput, ClientTransactions};
+pub use due::Due;
 pub use server::{ServerId, ServerMatch, ServerOutput, ServerTransactions, stripe_of};
 pub use timers::Timers;
 pub use wheel::Wheel;

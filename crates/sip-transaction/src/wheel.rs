@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::Due;
+
 /// How fine time is: keys come due at most this much late.
-const TICK: Duration = Duration::from_millis(10);
+const TICK_MS: u64 = 10;
+const TICK: Duration = Duration::from_millis(TICK_MS);
 /// One turn is 10.24 s: a transaction's 32 s are passed over three times, which costs less than memory for more slots.
 const SLOTS: usize = 1024;
 
@@ -13,10 +16,12 @@ pub struct Wheel<K> {
     began: Instant,
     /// All ticks up to this one were run.
     tick: u64,
+    /// None before the first key comes: many a stripe never has one.
     slots: Box<[Vec<(u64, K)>]>,
     /// A bit for each slot that holds keys.
     occupied: [u64; SLOTS / 64],
     len: usize,
+    due: Due,
 }
 
 impl<K> Wheel<K> {
@@ -25,10 +30,16 @@ impl<K> Wheel<K> {
         Self {
             began: now,
             tick: 0,
-            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
+            slots: Box::default(),
             occupied: [0; SLOTS / 64],
             len: 0,
+            due: Due::never(),
         }
+    }
+
+    /// When [`Wheel::advance`] may find something: a time since this wheel began.
+    pub fn due(&self) -> Due {
+        self.due.clone()
     }
 
     /// Adds a key. One that is due already comes with the next tick.
@@ -36,28 +47,24 @@ impl<K> Wheel<K> {
         let elapsed = due.saturating_duration_since(self.began);
         let tick = (elapsed.as_nanos().div_ceil(TICK.as_nanos()) as u64).max(self.tick + 1);
         let slot = tick as usize % SLOTS;
+        if self.slots.is_empty() {
+            self.slots = (0..SLOTS).map(|_| Vec::new()).collect();
+        }
         self.slots[slot].push((tick, key));
         self.occupied[slot / 64] |= 1 << (slot % 64);
         self.len += 1;
+        self.due.bring_forward(tick * TICK_MS);
     }
 
     /// Takes out all that is due, in order of time then insertion.
     pub fn advance(&mut self, now: Instant, mut due: impl FnMut(K)) {
         let target = (now.saturating_duration_since(self.began).as_nanos() / TICK.as_nanos()) as u64;
-        if self.len == 0 {
-            self.tick = self.tick.max(target);
-            return;
-        }
         if target.saturating_sub(self.tick) >= SLOTS as u64 {
-            return self.jump(target, due);
+            self.jump(target, &mut due);
         }
-        while self.tick < target {
-            self.tick += 1;
-            let tick = self.tick;
+        while let Some(tick) = self.next_occupied().filter(|tick| *tick <= target) {
+            self.tick = tick;
             let index = tick as usize % SLOTS;
-            if self.occupied[index / 64] & (1 << (index % 64)) == 0 {
-                continue;
-            }
             let slot = &mut self.slots[index];
             let before = slot.len();
             for (_, key) in slot.extract_if(.., |(t, _)| *t <= tick) {
@@ -66,13 +73,33 @@ impl<K> Wheel<K> {
             self.len -= before - slot.len();
             self.note(index);
         }
+        self.tick = self.tick.max(target);
+        self.due.set(self.next_occupied().map_or(u64::MAX, |tick| tick * TICK_MS));
+    }
+
+    /// The next tick whose slot holds keys, be they of that turn or of a later one.
+    fn next_occupied(&self) -> Option<u64> {
+        const WORDS: usize = SLOTS / 64;
+        let first = (self.tick + 1) as usize % SLOTS;
+        let (word, bit) = (first / 64, first % 64);
+        // The first word again at the end, for what comes before in it.
+        (0..=WORDS).find_map(|n| {
+            let meant = match n {
+                0 => u64::MAX << bit,
+                WORDS => !(u64::MAX << bit),
+                _ => u64::MAX,
+            };
+            let bits = self.occupied[(word + n) % WORDS] & meant;
+            let ahead = n * 64 + bits.trailing_zeros() as usize - bit;
+            (bits != 0).then_some(self.tick + 1 + ahead as u64)
+        })
     }
 
     /// More than a turn at once (a process that was stopped): in order all the same.
-    fn jump(&mut self, target: u64, mut due: impl FnMut(K)) {
+    fn jump(&mut self, target: u64, due: &mut impl FnMut(K)) {
         self.tick = target;
         let mut found: Vec<(u64, K)> = Vec::new();
-        for index in 0..SLOTS {
+        for index in 0..self.slots.len() {
             found.extend(self.slots[index].extract_if(.., |(t, _)| *t <= target));
             self.note(index);
         }
@@ -141,6 +168,28 @@ mod tests {
         sorted.sort_by_key(|(due, _)| due.div_ceil(10));
         assert_eq!((came.len(), &came), (dues.len(), &sorted));
         assert!(wheel.is_empty() && wheel.deadline().is_none());
+    }
+
+    #[test]
+    fn who_looks_only_when_something_may_be_due_misses_nothing() {
+        let t0 = Instant::now();
+        let at = |ms| t0 + Duration::from_millis(ms);
+        let mut wheel = Wheel::new(t0);
+        let due = wheel.due();
+        assert!(!due.is_reached(u64::MAX - 1), "there is nothing");
+        let keys = [0, 9, 10, 25, 600, 640, 10_239, 10_241, 32_000, 61_440, 190_000];
+        keys.into_iter().for_each(|key| wheel.insert(at(key), key));
+        let (mut came, mut looked) = (Vec::new(), 0);
+        for now in (0..200_000).step_by(25).filter(|now| due.is_reached(*now)) {
+            looked += 1;
+            wheel.advance(at(now), |key| {
+                assert!(key <= now && now < key + 10 + 25, "{key} came at {now}");
+                came.push(key);
+            });
+        }
+        assert_eq!(came, keys);
+        assert!(looked < 100, "{looked} times, once in a turn for each slot at most");
+        assert!(!due.is_reached(u64::MAX - 1), "there is nothing any more");
     }
 
     #[test]

@@ -1,18 +1,14 @@
 //! Disks in memory, under virtual time: what is written is on the disk some time later, and a crash undoes what was not.
 //!
-//! The journal writes from a thread of its own. A node waits for it whenever it may have appended something, before time
-//! goes on; so each octet that is written belongs to one virtual instant, whatever the threads did, and what a crash leaves
-//! depends on nothing else.
+//! A node writes its journal after each of its steps, before time goes on; so each octet that is written belongs to one
+//! virtual instant, and what a crash leaves depends on nothing else.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Wake, Waker};
-use std::thread::{self, Thread};
 
 use parking_lot::Mutex;
-use replication::{Files, Journal, SegmentFile};
+use replication::{Files, SegmentFile};
 
 use crate::clock::Ms;
 
@@ -123,24 +119,6 @@ impl SegmentFile for Open {
 
     fn sync(&mut self) -> io::Result<()> {
         Ok(()) // time does it
-    }
-}
-
-/// Blocks until the journal's thread has written all that was appended so far.
-pub(crate) fn written(journal: &Arc<Journal>) {
-    struct Unpark(Thread);
-
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    let mut durable = pin!(journal.durable(journal.so_far()));
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    while durable.as_mut().poll(&mut context).is_pending() {
-        thread::park();
     }
 }
 

@@ -54,8 +54,10 @@ impl World {
             11 => {
                 self.count("clock jump");
                 self.nodes[a].ahead_ms = self.rng.random_range(-20_000..=20_000);
-                self.trace
-                    .note(self.now, format!("node {a}: its clock is {} ms ahead", self.nodes[a].ahead_ms));
+                self.trace.note(
+                    self.now,
+                    format_args!("node {a}: its clock is {} ms ahead", self.nodes[a].ahead_ms),
+                );
                 return;
             }
             _ => {
@@ -71,7 +73,7 @@ impl World {
     }
 
     fn begin(&mut self, fault: &Fault) {
-        self.trace.note(self.now, format!("begins: {fault:?}"));
+        self.trace.note(self.now, format_args!("begins: {fault:?}"));
         match fault {
             Fault::OneWay(from, to) => {
                 self.count("one-way cut");
@@ -107,7 +109,7 @@ impl World {
 
     /// It is over.
     pub(crate) fn mend(&mut self, fault: &Fault) {
-        self.trace.note(self.now, format!("mended: {fault:?}"));
+        self.trace.note(self.now, format_args!("mended: {fault:?}"));
         match fault {
             Fault::OneWay(from, to) => {
                 self.ways.cuts[*from][*to] = self.ways.cuts[*from][*to].saturating_sub(1);

@@ -9,6 +9,10 @@ use std::time::Instant;
 use clap::Parser;
 use simulation::{Report, Setting, run};
 
+/// Nodes and messages are made and dropped all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Whole clusters under virtual time.")]
 struct Arguments {

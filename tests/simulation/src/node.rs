@@ -5,18 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use presence::{Clock, DomainConfig, Kept, Presence, Restoring, Settings};
 use prometheus::Registry;
 use registrar::Store;
 use replication::{
-    Journal, Metrics, Options, Owner, Persistence, Replica, ReplicaMetrics, ReplicaOptions, Replicated,
+    Journal, Metrics, Options, Owner, Pen, Persistence, Replica, ReplicaMetrics, ReplicaOptions, Replicated,
 };
-use sip_message::{Framed, Limits};
+use sip_message::Framed;
 use sip_service::{Domains, Endpoint, EndpointConfig};
 
 use crate::clock::{self, Ms};
-use crate::disk::{self, Disk};
+use crate::disk::Disk;
 use crate::link::{ReceiverEnd, SenderEnd};
 use crate::port::{self, Port};
 use crate::setting::Setting;
@@ -52,7 +51,8 @@ pub(crate) struct Process {
     pub(crate) presence: Arc<Presence>,
     pub(crate) store: Arc<Store>,
     pub(crate) replica: Arc<Replica>,
-    pub(crate) journal: Option<Arc<Journal>>,
+    /// What writes its journal, if it has a disk.
+    pub(crate) pen: Option<Pen>,
     pub(crate) stack: Arc<Stack>,
     pub(crate) registry: Registry,
     /// What is known only until it serves.
@@ -134,8 +134,9 @@ impl Process {
         let metrics = ReplicaMetrics::register(&registry).expect("metrics");
         let replica = Replica::new(&name(index), &peers, options, metrics, life, now, clock::unix_ms());
         let mut restoring = Restoring::default();
-        let journal =
+        let recovered =
             setting.has_disks.then(|| recover(disk, &registry, &store, &presence, &replica, &mut restoring));
+        let (journal, pen) = recovered.unzip();
         let persistence = Persistence {
             journal: journal.as_ref().map(|journal| (Arc::clone(journal), true)),
             replica: Some(Arc::clone(&replica)),
@@ -164,7 +165,7 @@ impl Process {
             presence,
             store,
             replica,
-            journal,
+            pen,
             stack,
             registry,
             restoring: Some(restoring),
@@ -181,8 +182,7 @@ impl Process {
     }
 
     /// A datagram comes.
-    pub(crate) fn receive(&self, now: Instant, from: SocketAddr, bytes: Bytes) {
-        let framed = Framed::datagram(bytes, &Limits::default());
+    pub(crate) fn receive(&self, now: Instant, from: SocketAddr, framed: Framed) {
         self.endpoint.receive(now, framed, &self.port.flow(from), &*self.stack);
     }
 
@@ -239,12 +239,12 @@ fn recover(
     presence: &Arc<Presence>,
     replica: &Arc<Replica>,
     restoring: &mut Restoring,
-) -> Arc<Journal> {
+) -> (Arc<Journal>, Pen) {
     let options = Options {
         segment_bytes: 256 << 10,
         commit_interval: Duration::ZERO,
         relaxed_delay: Duration::ZERO,
-        // The state is never written anew: when that happens depends on a thread.
+        // The state is never written anew: when that happens depends on real time.
         compact_bytes_min: 1 << 40,
     };
     let metrics = Metrics::register(registry).expect("metrics");
@@ -257,9 +257,8 @@ fn recover(
         let part = part.unwrap_or_else(|| panic!("a record that is not taken back: {record:?}"));
         replica.restore(now, unix_ms, part, &record);
     };
-    let (journal, recovery) =
-        Journal::open_files(Arc::new(disk.clone()), options, metrics, unix_ms, restore).expect("a journal");
+    let (journal, pen, recovery) =
+        Journal::open_by_hand(Arc::new(disk.clone()), options, metrics, unix_ms, restore).expect("a journal");
     assert_eq!(recovery.damaged_bytes, 0, "nothing damaged it");
-    disk::written(&journal);
-    journal
+    (journal, pen)
 }

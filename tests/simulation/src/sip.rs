@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use memchr::{memchr, memmem};
 use sip_message::{HeaderName, Message, Request};
 
 use crate::node::DOMAIN;
@@ -98,9 +99,10 @@ pub(crate) fn document(aor: usize, tuple: Tuple) -> String {
 
 /// The tuples of a document, in order; none in one that says closed of itself.
 pub(crate) fn tuples(body: &[u8]) -> Vec<Tuple> {
-    let body = String::from_utf8_lossy(body);
-    let contacts = body.split("contact").filter_map(|part| part.split("sip:d").nth(1));
-    let mut tuples: Vec<Tuple> = contacts.filter_map(|text| read_tuple(text.split('@').next()?)).collect();
+    const BEFORE: &[u8] = b"sip:d"; // contacts alone are such URIs
+    let contacts = memmem::find_iter(body, BEFORE).map(|at| &body[at + BEFORE.len()..]);
+    let ends = contacts.filter_map(|rest| Some(&rest[..memchr(b'@', rest)?]));
+    let mut tuples: Vec<Tuple> = ends.filter_map(|text| read_tuple(str::from_utf8(text).ok()?)).collect();
     tuples.sort_unstable();
     tuples.dedup();
     tuples

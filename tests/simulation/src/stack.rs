@@ -71,13 +71,11 @@ impl Stack {
 
     /// Answers that were begun since the last call do not leave before `synced_at`.
     pub(crate) fn hold_new(&self, synced_at: Ms) {
-        let new = self
-            .new
-            .lock()
-            .drain(..)
-            .map(|waiting| Waiting { not_before: synced_at, ..waiting })
-            .collect::<Vec<_>>();
-        self.waiting.lock().extend(new);
+        let mut new = self.new.lock();
+        if !new.is_empty() {
+            let begun = new.drain(..).map(|waiting| Waiting { not_before: synced_at, ..waiting });
+            self.waiting.lock().extend(begun);
+        }
     }
 
     /// Lets those answers go whose time has come. Returns the branches of those that went.

@@ -1,6 +1,7 @@
 //! The last events of a run, for whoever looks into a failure, and a digest of all of them.
 
 use std::collections::VecDeque;
+use std::fmt::{Display, Write as _};
 
 use crate::clock::Ms;
 
@@ -21,17 +22,18 @@ impl Trace {
         Self { is_verbose, ..Self::default() }
     }
 
-    pub(crate) fn note(&mut self, now: Ms, text: impl Into<String>) {
-        let line = format!("{:>8}.{:03} {}", now / 1000, now % 1000, text.into());
+    pub(crate) fn note(&mut self, now: Ms, text: impl Display) {
+        // The oldest line makes room, and gives its own to this one.
+        let oldest = if self.last.len() == KEPT { self.last.pop_front() } else { None };
+        let mut line = oldest.unwrap_or_default();
+        line.clear();
+        let _ = write!(line, "{:>8}.{:03} {text}", now / 1000, now % 1000);
         for octet in line.bytes() {
             // FNV-1a.
             self.digest = (self.digest ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3);
         }
         if self.is_verbose {
             eprintln!("{line}");
-        }
-        if self.last.len() == KEPT {
-            self.last.pop_front();
         }
         self.last.push_back(line);
     }

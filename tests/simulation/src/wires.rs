@@ -1,16 +1,14 @@
 //! The connections between nodes at work: opened, written to, delayed, cut and closed.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rand::RngExt;
-use replication::link::{Receiver, Sender, Side};
+use replication::link::{Broken, Receiver, Sender, Side};
 
 use crate::clock::Ms;
 use crate::link::{Connection, Pipe, ReceiverEnd, SLOW_MS, SenderEnd};
 use crate::world::{Event, World};
-
-/// Octets of a ping and of an acknowledgement: what is longer may hold a change.
-const SMALL_BYTES: usize = 40;
 
 impl World {
     /// A node connects to another, if it is not connected and can; and tries again later.
@@ -18,7 +16,8 @@ impl World {
         let pause = self.rng.random_range(300..=1_000);
         self.after(pause, Event::Connect(from, to));
         let is_open = !self.ways.is_cut(from, to) && !self.ways.is_cut(to, from);
-        if !is_open || self.nodes[from].is_frozen || self.nodes[to].is_frozen {
+        let is_connected = self.nodes[from].process.as_ref().is_some_and(|p| p.senders[to].is_some());
+        if !is_open || is_connected || self.nodes[from].is_frozen || self.nodes[to].is_frozen {
             return;
         }
         let connection = self.next_connection();
@@ -28,9 +27,6 @@ impl World {
         let Some(accepting) = &self.nodes[to].process else { return };
         let receiver = Receiver::new(Arc::clone(&accepting.replica), now);
         let Some(process) = &mut self.nodes[from].process else { return };
-        if process.senders[to].is_some() {
-            return;
-        }
         let sender = Sender::new(Arc::clone(&process.replica), peer, now, &mut out);
         process.senders[to] = Some(SenderEnd { connection, sender, received: Vec::new() });
         if let Some(process) = &mut self.nodes[to].process {
@@ -38,7 +34,7 @@ impl World {
         }
         let pipes = [Pipe::default(), Pipe::default()];
         self.connections().insert(connection, Connection { from, to, pipes });
-        self.trace.note(self.now, format!("node {from} connects to {to}"));
+        self.trace.note(self.now, format_args!("node {from} connects to {to}"));
         self.write(connection, 0, out);
         self.refresh_health();
     }
@@ -90,7 +86,6 @@ impl World {
             return;
         }
         let (now, unix_ms) = self.turn(to);
-        let is_change = way == 0 && octets.len() > SMALL_BYTES;
         let lives = ((from, self.nodes[from].life), (to, self.nodes[to].life));
         let Some(process) = &mut self.nodes[to].process else { return };
         let mut out = Vec::new();
@@ -98,64 +93,50 @@ impl World {
             let Some(end) = process.receivers.iter_mut().find(|end| end.connection == connection) else {
                 return;
             };
-            end.received.extend(octets);
+            append(&mut end.received, octets);
             end.receiver.receive(now, unix_ms, &mut end.received, &mut out)
         } else {
             let Some(end) = process.senders[from].as_mut().filter(|end| end.connection == connection) else {
                 return;
             };
-            end.received.extend(octets);
+            append(&mut end.received, octets);
             end.sender.receive(now, unix_ms, &mut end.received, &mut out)
         };
         self.model.met.insert(lives);
         self.write(connection, 1 - way, out);
         if let Err(broken) = outcome {
-            self.trace.note(self.now, format!("node {to} closes a connection with {from}: {broken}"));
+            self.trace.note(self.now, format_args!("node {to} closes a connection with {from}: {broken}"));
             self.close(connection, 1 - way);
         }
-        self.settle(to, is_change);
+        self.settle(to);
     }
 
-    /// Receivers say that they are there, or see that nobody else is.
+    /// Receivers say that they are there, or see that nobody else is. It is the node's turn.
     pub(crate) fn wake_receivers(&mut self, node: usize) {
-        let (now, _) = self.turn(node);
+        let now = self.instant();
         let Some(process) = &mut self.nodes[node].process else { return };
-        let woken: Vec<_> = process
-            .receivers
-            .iter_mut()
-            .map(|end| {
-                let mut out = Vec::new();
-                let outcome = end.receiver.push(now, &mut out);
-                (end.connection, out, outcome)
-            })
-            .collect();
-        for (connection, out, outcome) in woken {
+        let woken = process.receivers.iter_mut().map(|end| (end.connection, said(&mut end.receiver, now)));
+        let woken: Vec<_> = woken.filter_map(|(connection, said)| Some((connection, said?))).collect();
+        for (connection, (out, outcome)) in woken {
             self.write(connection, 1, out);
             if let Err(broken) = outcome {
-                self.trace.note(self.now, format!("node {node} closes what it accepted: {broken}"));
+                self.trace.note(self.now, format_args!("node {node} closes what it accepted: {broken}"));
                 self.close(connection, 1);
             }
         }
     }
 
-    /// Senders say what there is to say.
+    /// Senders say what there is to say. It is the node's turn.
     pub(crate) fn push_senders(&mut self, node: usize) {
-        let (now, _) = self.turn(node);
+        let now = self.instant();
         let Some(process) = &mut self.nodes[node].process else { return };
-        let pushed: Vec<_> = process
-            .senders
-            .iter_mut()
-            .flatten()
-            .map(|end| {
-                let mut out = Vec::new();
-                let outcome = end.sender.push(now, &mut out);
-                (end.connection, out, outcome)
-            })
-            .collect();
-        for (connection, out, outcome) in pushed {
+        let ends = process.senders.iter_mut().flatten();
+        let pushed = ends.map(|end| (end.connection, said(&mut end.sender, now)));
+        let pushed: Vec<_> = pushed.filter_map(|(connection, said)| Some((connection, said?))).collect();
+        for (connection, (out, outcome)) in pushed {
             self.write(connection, 0, out);
             if let Err(broken) = outcome {
-                self.trace.note(self.now, format!("node {node} closes what it opened: {broken}"));
+                self.trace.note(self.now, format_args!("node {node} closes what it opened: {broken}"));
                 self.close(connection, 0);
             }
         }
@@ -190,7 +171,7 @@ impl World {
         self.drop_end(connection, node, 1 - way);
         self.connections().remove(&connection);
         self.refresh_health();
-        self.settle(node, false);
+        self.settle(node);
     }
 
     /// A node forgets its end, from which it writes into a pipe.
@@ -209,7 +190,7 @@ impl World {
         let is_it = |wire: &Connection| (wire.from, wire.to) == (from, to);
         let broken: Vec<u64> =
             self.connections().iter().filter(|(_, wire)| is_it(wire)).map(|(id, _)| *id).collect();
-        self.trace.note(self.now, format!("the connections from {from} to {to} are reset"));
+        self.trace.note(self.now, format_args!("the connections from {from} to {to} are reset"));
         for connection in broken {
             self.drop_end(connection, from, 0);
             self.drop_end(connection, to, 1);
@@ -243,5 +224,21 @@ impl World {
         let is_fast = self.ways.delay_ms[from][to].max(self.ways.delay_ms[to][from]) < SLOW_MS;
         let is_awake = !self.nodes[from].is_frozen && !self.nodes[to].is_frozen;
         is_open && is_fast && is_awake && peer.receivers.iter().any(|r| r.connection == end.connection)
+    }
+}
+
+/// What one side of a connection has to say, or why it says nothing more; `None` if there is neither.
+fn said(side: &mut impl Side, now: Instant) -> Option<(Vec<u8>, Result<(), Broken>)> {
+    let mut out = Vec::new();
+    let outcome = side.push(now, &mut out);
+    (!out.is_empty() || outcome.is_err()).then_some((out, outcome))
+}
+
+/// Adds what came to what is not read yet.
+fn append(received: &mut Vec<u8>, octets: Vec<u8>) {
+    if received.is_empty() {
+        *received = octets;
+    } else {
+        received.extend(octets);
     }
 }

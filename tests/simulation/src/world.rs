@@ -12,7 +12,6 @@ use sip_message::{Framed, HeaderName, Limits, Request, Response};
 use crate::agent::{Client, Publishing, Registering, Role, Scene, Watching};
 use crate::check::stream::{self, Sender, Streams};
 use crate::clock::{self, EPOCH_UNIX_MS, Ms};
-use crate::disk;
 use crate::faults::Fault;
 use crate::link::{Connection, Ways};
 use crate::model::{Model, Standing};
@@ -180,7 +179,7 @@ impl World {
     }
 
     pub(crate) fn fail(&mut self, text: String) {
-        self.trace.note(self.now, format!("WRONG: {text}"));
+        self.trace.note(self.now, format_args!("WRONG: {text}"));
         self.failure.get_or_insert(text);
     }
 
@@ -215,7 +214,7 @@ impl World {
                 }
             }
             Event::Poll(node) if self.nodes[node].is_frozen => self.nodes[node].held.push(Event::Poll(node)),
-            Event::Poll(node) => self.settle(node, false),
+            Event::Poll(node) => self.settle(node),
             Event::Start(node) if self.nodes[node].process.is_none() => self.start(node),
             Event::Start(_) => {}
             Event::Connect(from, to) => self.connect(from, to),
@@ -259,7 +258,7 @@ impl World {
     fn start(&mut self, node: usize) {
         self.lives += 1;
         self.nodes[node].life = self.lives;
-        self.trace.note(self.now, format!("node {node} starts"));
+        self.trace.note(self.now, format_args!("node {node} starts"));
         self.enter(node);
         let process = Process::start(&self.setting, node, self.lives, &self.nodes[node].disk);
         self.nodes[node].process = Some(process);
@@ -274,12 +273,14 @@ impl World {
             return;
         }
         self.count(if keeps_disk { "crash" } else { "crash without disk" });
-        self.trace
-            .note(self.now, format!("node {node} crashes, keeps disk: {keeps_disk}, silent: {is_silent}"));
+        self.trace.note(
+            self.now,
+            format_args!("node {node} crashes, keeps disk: {keeps_disk}, silent: {is_silent}"),
+        );
         self.enter(node);
         self.model.crashed(self.now, node, keeps_disk, &self.ways);
         self.crashes[node] = Some((self.now, keeps_disk));
-        if let Some(process) = self.nodes[node].process.take() {
+        if let Some(mut process) = self.nodes[node].process.take() {
             if !is_silent {
                 let ends = process.senders.iter().flatten().map(|end| (end.connection, 0));
                 let ends = ends.chain(process.receivers.iter().map(|end| (end.connection, 1)));
@@ -287,11 +288,10 @@ impl World {
                     self.say_closed(connection, way);
                 }
             }
-            if let Some(journal) = &process.journal {
-                disk::written(journal);
+            if let Some(mut pen) = process.pen.take() {
+                pen.write();
                 let last = self.now - self.rng.random_range(0..=self.nodes[node].disk_delay).min(self.now);
                 self.nodes[node].disk.crash(last);
-                journal.close();
             }
         }
         if !keeps_disk {
@@ -307,15 +307,15 @@ impl World {
         if process.tick(now, self.now) {
             self.model.standing[node].is_serving = true;
             self.model.standing[node].thawed_at = self.now;
-            self.trace.note(self.now, format!("node {node} serves"));
+            self.trace.note(self.now, format_args!("node {node} serves"));
         }
         self.wake_receivers(node);
-        self.settle(node, false);
+        self.settle(node);
     }
 
     /// Does what follows from a step of a node: what it changed is on its way to the disk and to its peers, what may be
     /// acknowledged is, and what it sent is under way.
-    pub(crate) fn settle(&mut self, node: usize, is_written: bool) {
+    pub(crate) fn settle(&mut self, node: usize) {
         self.enter(node);
         let Some(process) = &self.nodes[node].process else { return };
         for branch in process.stack.take_executed() {
@@ -325,19 +325,19 @@ impl World {
         }
         let Node { process: Some(process), disk, .. } = &mut self.nodes[node] else { return };
         let is_woken = process.take_woken();
-        if let Some(journal) = process.journal.as_ref().filter(|_| is_woken || is_written) {
-            disk::written(journal);
+        if let Some(pen) = &mut process.pen {
+            pen.write();
         }
-        let synced_at = if process.journal.is_some() { disk.synced_at() } else { self.now };
+        let synced_at = if process.pen.is_some() { disk.synced_at() } else { self.now };
         process.hold_new(synced_at);
-        process.replica.gather(self.began + Duration::from_millis(self.now));
+        if is_woken {
+            process.replica.gather(self.began + Duration::from_millis(self.now));
+        }
         let waits = self.setting.waits_for_peer;
-        let unacked =
-            |process: &Process| if waits { process.metric(replication::metrics::UNACKED) } else { 0.0 };
         if process.stack.next().is_some_and(|at| at <= self.now) {
-            let before = unacked(process);
+            let before = process.replica.metrics().unacked();
             let gone = process.stack.poll(self.now);
-            if !gone.is_empty() && (!waits || unacked(process) != before) {
+            if !gone.is_empty() && (!waits || process.replica.metrics().unacked() != before) {
                 self.alone.extend(gone.iter().filter_map(|branch| sip::operation_of(branch)));
             }
         }
@@ -358,8 +358,7 @@ impl World {
             let stream = self.streams.list.entry((*client, *ordinal)).or_default();
             stream.subscribed(operation, self.now, node);
         }
-        let text = format!("node {node} executes {operation}: {writes:?}");
-        self.trace.note(self.now, text);
+        self.trace.note(self.now, format_args!("node {node} executes {operation}: {writes:?}"));
     }
 
     /// Takes what a node sent.
@@ -421,7 +420,7 @@ impl World {
     fn response_leaves(&mut self, node: usize, response: &Response) {
         let Some(operation) = sip::operation_of(response.via().branch()) else { return };
         let code = response.status().as_u16();
-        self.trace.note(self.now, format!("node {node} answers {operation}: {code}"));
+        self.trace.note(self.now, format_args!("node {node} answers {operation}: {code}"));
         if !self.responded.insert((operation, self.nodes[node].life)) {
             return; // the same again
         }
@@ -470,15 +469,14 @@ impl World {
             if !process.is_serving() || (!is_response && process.replica.is_behind(now)) {
                 return;
             }
-            if is_response
-                && let Framed::Response(response) = Framed::datagram(bytes.clone(), &Limits::default())
-            {
+            let framed = Framed::datagram(bytes, &Limits::default());
+            if let Framed::Response(response) = &framed {
                 let (call_id, cseq) = (response.call_id(), response.cseq().number);
                 let code = response.status().as_u16();
                 self.streams.answered(self.now, node, *life, call_id, cseq, code, &mut self.model);
             }
-            process.receive(now, from, bytes);
-            self.settle(node, false);
+            process.receive(now, from, framed);
+            self.settle(node);
         } else if let Some(client) = port::client_at(to) {
             let framed = Framed::datagram(bytes, &Limits::default());
             if client >= self.clients.len() {

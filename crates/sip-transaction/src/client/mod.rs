@@ -13,7 +13,7 @@ use sip_message::{Method, Response, StatusCode};
 use smallvec::SmallVec;
 
 use crate::slab::{Name, Slab};
-use crate::{ClientId, Timers, Wheel};
+use crate::{ClientId, Due, Timers, Wheel};
 use invite::InviteClient;
 use non_invite::NonInviteClient;
 
@@ -301,6 +301,11 @@ impl<U: Clone, D: Copy> ClientTransactions<U, D> {
         }
         self.send_held_cancel(now, id, out);
         self.schedule(id);
+    }
+
+    /// When `wake` may have something to do: a time since this table began.
+    pub fn due(&self) -> Due {
+        self.wheel.due()
     }
 
     /// When `wake` is due next.

@@ -11,7 +11,7 @@ use sip_message::{Method, Reply, Request};
 use smallvec::SmallVec;
 
 use crate::slab::{Name, Slab};
-use crate::{Timers, Wheel};
+use crate::{Due, Timers, Wheel};
 use invite::InviteServer;
 pub use key::stripe_of;
 use key::{ByKey, Key, key, method_of};
@@ -250,6 +250,11 @@ impl<U: Clone, D: Copy> ServerTransactions<U, D> {
             }
             self.schedule(id);
         }
+    }
+
+    /// When `wake` may have something to do: a time since this table began.
+    pub fn due(&self) -> Due {
+        self.wheel.due()
     }
 
     /// When `wake` is due next.
