@@ -268,6 +268,25 @@ fn a_slow_watcher_gets_the_latest_state() {
     assert_eq!(b.take(&slow), ["active v4=closed"]);
 }
 
+// RFC 6665 §4.2.2: what came and went while a NOTIFY was under way is nothing that the watcher lacks.
+#[test]
+fn what_a_watcher_has_is_not_told_again() {
+    let mut b = bench();
+    b.publish("alice", 600, &pidf("alice", "desk", "open"));
+    let (key, _) = b.subscribe("bob", ALICE, "Expires: 600");
+    b.take(&key);
+    b.watcher(&key).answer = Answer::Never;
+    let tag = b.publish("alice", 600, &pidf("alice", "mobile", "open"));
+    let waiting = b.last(&key).request.clone();
+    let laptop = b.publish("alice", 600, &pidf("alice", "laptop", "open"));
+    b.republish("alice", &laptop, 0, "");
+    b.watcher(&key).answer = Answer::Code(200);
+    b.answer(&key, &waiting);
+    assert_eq!(b.take(&key), ["active desk=open mobile=open"]);
+    b.republish("alice", &tag, 0, "");
+    assert_eq!(b.take(&key), ["active desk=open"], "what it does not have it is told");
+}
+
 // RFC 6665 §4.2.2, and the departure from it: one lost NOTIFY does not end a subscription, three in a row do.
 #[test]
 fn lost_notifies() {

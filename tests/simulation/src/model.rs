@@ -187,11 +187,6 @@ impl Model {
         self.keys.range(key(aor)..key(aor + 1))
     }
 
-    /// Whether an AOR has a publication that a request made twice.
-    pub(crate) fn has_doubled(&self, aor: usize) -> bool {
-        self.publications(aor).any(|(_, history)| history.is_doubled)
-    }
-
     /// Whether a node must have known, at some time, of all that was done to the publications of an AOR and mattered then.
     pub(crate) fn knows_all(&self, aor: usize, node: usize, at: Ms, ways: &Ways) -> bool {
         let executions = self.publications(aor).flat_map(|(_, history)| &history.executions);

@@ -253,21 +253,12 @@ impl Dialog {
         self.asks.retain(|asked| now.saturating_duration_since(*asked) < ANSWER_LIMIT);
         let mut finding = None;
         if self.last.as_ref() == Some(&document) {
-            // What came and went while a NOTIFY was under way was never shown.
-            let is_unseen = |(tuple, made): (&u64, &Made)| {
-                let is_recent = now.saturating_duration_since(made.changed) < ANSWER_LIMIT;
-                is_recent && !self.shown.contains_key(tuple)
-            };
             // Two nodes that did not hear each other may both have told it: who goes on does not know what it has.
             let was_split =
                 teller.is_some_and(|(node, _)| scene.nodes.deaf.iter().any(|(hearer, _)| *hearer == node));
             if self.asks.pop().is_some() {
                 // It was asked for.
-            } else if self.teller != teller
-                || skipped >= TAKEN_OVER
-                || was_split
-                || made.iter().any(is_unseen)
-            {
+            } else if self.teller != teller || skipped >= TAKEN_OVER || was_split {
                 scene.tally.told_again += 1;
             } else {
                 scene.tally.duplicated += 1;

@@ -260,11 +260,11 @@ impl Stream {
         }
         // The last one may have waited before it left.
         let is_asked = self.subscribed_at + model.hold_ms >= last.at;
-        // Of two publications that one request made, one may come or go without another version being shown.
-        let is_changed = model.changed_at.get(&aor).is_some_and(|at| at + model.hold_ms + LAG_MS >= last.at)
-            || model.has_doubled(aor)
-            // What comes from another node only now may have been removed there since: it comes and goes.
-            || !model.knows_all(aor, sender.node, last.at, ways);
+        // A node that went on for a time, and died before it told anything, leaves it open what the watcher has.
+        let was_whole = ways.all_healthy_since().is_some_and(|since| since + CATCH_UP_MS <= last.at);
+        let is_changed = !was_whole
+            && (model.changed_at.get(&aor).is_some_and(|at| at + model.hold_ms + LAG_MS >= last.at)
+                || !model.knows_all(aor, sender.node, last.at, ways));
         if last.is_last || is_asked || is_changed || last.shown.as_deref() != Some(shown) {
             return Ok(());
         }
