@@ -22,7 +22,10 @@ impl Shard {
         let Some(kept) = records.first().and_then(|record| scene.kept.of(record.kind)) else { return };
         let mut changed: Vec<Aor> = Vec::new();
         let mut own: Vec<Aor> = Vec::new();
-        for record in kept.adopt(scene.now, scene.unix_ms, self.index as usize, records) {
+        let news = kept.adopt(scene.now, scene.unix_ms, self.index as usize, records);
+        let is_news = |record: &&Record<'_>| news.iter().any(|new| std::ptr::eq(*new, *record));
+        records.iter().filter(|record| !is_news(record)).for_each(|record| self.heed(scene, record));
+        for record in &news {
             let applied = match record.kind {
                 persist::PUBLICATION => self.apply_publication(scene, record).map(|aor| changed.push(aor)),
                 persist::SUBSCRIPTION => self.apply_watcher(scene, record).map(|aor| own.extend(aor)),
@@ -37,6 +40,20 @@ impl Shard {
             changed.dedup();
             changed.iter().for_each(|aor| self.update(scene, aor, None, out));
             own.iter().for_each(|aor| self.act_for_watchers(scene, aor, out));
+        }
+    }
+
+    /// A change that does not count, as a later one is known. A node that did not know of that may have notified a watcher
+    /// all the same: whoever goes on has to go beyond its numbers.
+    fn heed(&mut self, scene: &Scene<'_>, record: &Record<'_>) {
+        if record.kind != persist::SUBSCRIPTION || record.is_removed {
+            return;
+        }
+        let slot = LocalTag::from_bytes(record.key).and_then(|tag| self.tags.get(&tag).copied());
+        let known = slot.and_then(|slot| self.watchers.get_mut(slot)).filter(|known| !known.is_ours);
+        let other = Watcher::read(record, scene.now, scene.unix_ms, scene.lifetime_max());
+        if let (Some(known), Ok(other)) = (known, other) {
+            known.dialog.leave_cseq_to(other.cseq_reserved);
         }
     }
 

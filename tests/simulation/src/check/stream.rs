@@ -228,8 +228,9 @@ impl Stream {
         if cseq > highest.cseq {
             return Ok(false);
         }
-        // Its time was over for a node that had not heard of a refresh, while the two could not talk.
-        if highest.is_last && highest.node != sender.node {
+        // It was over for a node, which forgot it, and which did not reach the watcher: one that had not heard of a refresh, as
+        // the two could not talk, or one that was asked to end it.
+        if highest.is_last && (highest.node, highest.life) != (sender.node, sender.life) {
             return Ok(true);
         }
         // What only a node knew that lost all is not known to anybody.
