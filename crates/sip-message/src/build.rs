@@ -59,13 +59,13 @@ impl ReplyBuilder {
                     if std::mem::take(&mut is_top_via) {
                         builder.top_via(request, field.value(octets), received, rport);
                     } else {
-                        builder.put(field.value(octets).octets(octets));
+                        builder.put(field.text(octets));
                     }
                     builder.put(b"\r\n");
                 }
                 HeaderName::To => {
                     builder.put(b"To: ");
-                    builder.put(field.value(octets).octets(octets));
+                    builder.put(field.text(octets));
                     // §8.2.6.2: any response but 100 has a tag; one that is there stays (also in a malformed To, where
                     // it cannot be told).
                     if code != StatusCode::TRYING && request.to().tag().is_none() {
@@ -75,11 +75,11 @@ impl ReplyBuilder {
                     builder.put(b"\r\n");
                 }
                 HeaderName::From | HeaderName::CallId | HeaderName::CSeq => {
-                    builder.put_line(field.name, field.value(octets).octets(octets));
+                    builder.put_line(field.name, field.text(octets));
                 }
                 // §8.2.6.1.
                 HeaderName::Timestamp if code == StatusCode::TRYING => {
-                    builder.put_line(field.name, field.value(octets).octets(octets));
+                    builder.put_line(field.name, field.text(octets));
                 }
                 _ => {}
             }

@@ -230,11 +230,6 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    pub(crate) const fn end(&self) -> usize {
-        self.octets.len()
-    }
-
-    #[inline]
     pub(crate) fn is_at_end(&self) -> bool {
         self.at >= self.octets.len()
     }
@@ -242,7 +237,7 @@ impl<'a> Cursor<'a> {
     /// What is left.
     #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
-        self.octets.get(self.at..).unwrap_or(&[])
+        self.octets.split_at_checked(self.at).map_or(&[], |(_, rest)| rest)
     }
 
     /// The octets of a part that was read.
@@ -279,13 +274,15 @@ impl<'a> Cursor<'a> {
     /// Reads `1*DIGIT`. A number beyond `most`, which is at most 2^32, is `most`.
     #[inline]
     pub(crate) fn number(&mut self, most: u64) -> Option<u64> {
+        let (octets, mut at) = (self.octets, self.at);
         let mut number = 0;
-        let start = self.at;
-        while let Some(b @ b'0'..=b'9') = self.peek() {
+        while let Some(b @ b'0'..=b'9') = octets.get(at) {
             number = (number * 10 + u64::from(b - b'0')).min(most);
-            self.at += 1;
+            at += 1;
         }
-        (self.at > start).then_some(number)
+        let found = at > self.at;
+        self.at = at;
+        found.then_some(number)
     }
 
     /// Steps over a quoted string, from its opening quote; `None` if it is not closed. The span is without quotes.

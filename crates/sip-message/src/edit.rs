@@ -75,7 +75,9 @@ impl<'m> Edit<'m> {
         let Some(first) = self.first(name) else { return self.append(name, value) };
         let text = self.write(value);
         self.change(first.value(self.message.bytes()), text);
-        self.remove_lines(name, 1);
+        if self.message.is_repeated(name) {
+            self.remove_lines(name, 1);
+        }
         self
     }
 
@@ -142,29 +144,26 @@ impl<'m> Edit<'m> {
     pub fn finish(&mut self) -> Bytes {
         self.resolve_pops();
         self.changes.sort_by_key(|c| (c.at.start, c.at.end, u16::MAX - c.rank));
-        let octets = self.message.bytes();
-        // Exact, so that the buffer becomes `Bytes` as it is.
-        let length = self.pieces().map(|(kept, text)| kept.len() + text.len()).sum();
-        let mut out = Vec::with_capacity(length);
-        for (kept, text) in self.pieces() {
-            out.extend_from_slice(kept.octets(octets));
-            out.extend_from_slice(text.octets(&self.scratch));
-        }
-        out.into()
-    }
-
-    /// What is written, in order: octets that stay, then text of a change.
-    fn pieces(&self) -> impl Iterator<Item = (Span, Span)> {
-        let end = Span { start: self.message.body_span().end, end: self.message.body_span().end };
-        let last = Change { at: end, text: Span::default(), rank: 0 };
-        let mut at = 0;
-        self.changes.iter().copied().chain([last]).map(move |change| {
+        let end = self.message.body_span().end;
+        let (mut at, mut length) = (0, 0);
+        for change in &mut self.changes {
             // A change within what another one removed keeps its text only.
-            let start = change.at.start.max(at);
-            let kept = Span { start: at, end: start };
-            at = change.at.end.max(start);
-            (kept, change.text)
-        })
+            change.at.start = change.at.start.max(at);
+            change.at.end = change.at.end.max(change.at.start);
+            length += Span { start: at, end: change.at.start }.len() + change.text.len();
+            at = change.at.end;
+        }
+        // Exact, so that the buffer becomes `Bytes` as it is.
+        let mut out = Vec::with_capacity(length + Span { start: at, end }.len());
+        let (octets, scratch): (&[u8], &[u8]) = (self.message.bytes(), &self.scratch);
+        let mut at = 0;
+        for change in &self.changes {
+            out.extend_from_slice(Span { start: at, end: change.at.start }.octets(octets));
+            out.extend_from_slice(change.text.octets(scratch));
+            at = change.at.end;
+        }
+        out.extend_from_slice(Span { start: at, end }.octets(octets));
+        out.into()
     }
 
     fn fields(&self, name: HeaderName) -> impl Iterator<Item = &'m Field> + use<'m> {
@@ -199,9 +198,9 @@ impl<'m> Edit<'m> {
 
     /// Turns the numbers of values to remove into ranges of octets.
     fn resolve_pops(&mut self) {
-        let octets = self.message.bytes();
+        let octets: &[u8] = self.message.bytes();
         while let Some(Pop { name, first, last }) = self.pops.pop() {
-            let count = |field: &Field| value_spans(octets, field.value(octets)).count();
+            let count = |field: &Field| value_spans(octets, field.untrimmed()).count();
             let total: usize = if last == 0 { usize::MAX } else { self.fields(name).map(count).sum() };
             let keep = first.min(total)..total.saturating_sub(last);
             let mut number = 0;
@@ -211,7 +210,7 @@ impl<'m> Edit<'m> {
                 }
                 let mut kept: Option<Span> = None;
                 let mut is_whole = true;
-                for value in value_spans(octets, field.value(octets)) {
+                for value in value_spans(octets, field.untrimmed()) {
                     if keep.contains(&number) {
                         kept = Some(Span { start: kept.map_or(value.start, |k| k.start), end: value.end });
                     } else {
@@ -262,9 +261,9 @@ impl<'m> Edit<'m> {
     fn in_one_line(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
         let text = self.put(write);
         let written = self.scratch.get_mut(text.start as usize..).unwrap_or_default();
-        let is_line_end = |b: u8| (b == b'\r') | (b == b'\n');
-        if scan::any(written, is_line_end) {
-            for octet in written.iter_mut().filter(|b| is_line_end(**b)) {
+        // Asked first, as it costs less: there is hardly ever a control character.
+        if scan::any(written, |b| b < b' ') {
+            for octet in written.iter_mut().filter(|b| matches!(**b, b'\r' | b'\n')) {
                 *octet = b' ';
             }
         }

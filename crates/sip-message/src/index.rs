@@ -32,7 +32,19 @@ impl Field {
     /// The value, trimmed.
     #[inline]
     pub(crate) fn value(&self, octets: &[u8]) -> Span {
-        Span { start: self.after_colon, end: self.line_feed }.trimmed(octets)
+        self.untrimmed().trimmed(octets)
+    }
+
+    /// The octets of the value, trimmed.
+    #[inline]
+    pub(crate) fn text<'a>(&self, octets: &'a [u8]) -> &'a [u8] {
+        chars::trim(self.untrimmed().octets(octets))
+    }
+
+    /// The value with the white space around it.
+    #[inline]
+    pub(crate) fn untrimmed(&self) -> Span {
+        Span { start: self.after_colon, end: self.line_feed }
     }
 }
 
@@ -63,57 +75,29 @@ impl Index {
     /// continues the one before (§7.3.1).
     pub(crate) fn read(&mut self, octets: &[u8], limits: &Limits) {
         self.body = octets.len();
-        let Some(line_end) = memchr::memchr(b'\n', octets) else {
+        let Some(line_end) = scan::find(b'\n', octets) else {
             return self.fault("", "a line end after the start line");
         };
         self.start_line = Span::new(0, without_cr(octets, line_end));
-        let fields_max = limits.header_fields_max.min(Firsts::PLACES_MAX);
-        let mut at = line_end + 1;
-        loop {
-            let Some(mut end) = next_line_end(octets, at) else {
-                // §7: an empty line must end the header fields, even without a body.
-                return self.fault("", "an empty line after the header fields");
-            };
-            if end <= at + 1 && without_cr(octets, end) == at {
-                self.body = end + 1;
-                return;
-            }
-            while octets.get(end + 1).is_some_and(|b| matches!(b, b' ' | b'\t')) {
-                let Some(next) = next_line_end(octets, end + 1) else { break };
-                end = next;
-            }
-            if self.fields.len() >= fields_max {
-                self.fault("", "at most header_fields_max header fields");
-            } else if end - at > limits.header_field_bytes_max {
-                self.fault("", "header fields of at most header_field_bytes_max octets");
-            } else {
-                self.field(octets, at, end);
-            }
-            at = end + 1;
-        }
-    }
-
-    #[inline]
-    fn field(&mut self, octets: &[u8], start: usize, line_end: usize) {
-        let Some((name, name_bytes, colon)) = read_name(octets, start, line_end) else {
-            return self.fault("", "a name and a colon in every header field");
+        let lines = Lines {
+            octets,
+            at: line_end + 1,
+            fields: 0,
+            fields_max: limits.header_fields_max.min(Firsts::PLACES_MAX),
+            field_bytes_max: limits.header_field_bytes_max,
+            firsts: &mut self.firsts,
+            body: &mut self.body,
+            fault: &mut self.fault,
         };
-        if name_bytes > usize::from(u16::MAX) {
-            return self.fault("", "names of at most 65,535 octets");
-        }
-        self.firsts.note(name, self.fields.len());
-        self.fields.push(Field {
-            start: chars::offset(start),
-            after_colon: chars::offset(start + colon + 1),
-            line_feed: chars::offset(line_end),
-            name,
-        });
+        self.fields.extend(lines);
     }
 
+    #[cold]
     pub(crate) fn fault(&mut self, header: &'static str, what: &'static str) {
         self.fault.get_or_insert(ParseError::bad_request(header, what));
     }
 
+    #[cold]
     pub(crate) fn fault_with(&mut self, code: StatusCode, what: &'static str) {
         self.fault.get_or_insert(ParseError { header: "", what, code });
     }
@@ -147,17 +131,77 @@ impl Index {
     /// Content-Length: `None` without the header field, the error if it is no number or said twice differently (a second
     /// value would let two elements frame one stream differently).
     pub(crate) fn content_length(&self, octets: &[u8]) -> Option<Result<usize, ParseError>> {
-        let mut length = None;
-        for field in self.lines(HeaderName::ContentLength) {
-            let found =
-                chars::digits(field.value(octets).octets(octets)).and_then(|n| usize::try_from(n).ok());
-            match (found, length) {
-                (Some(n), None) => length = Some(n),
-                (Some(n), Some(m)) if n == m => {}
-                _ => return Some(Err(ParseError::bad_request("Content-Length", "one number of octets"))),
+        let name = HeaderName::ContentLength;
+        let number = |field: &Field| chars::digits(field.text(octets)).and_then(|n| usize::try_from(n).ok());
+        let first = number(self.first(name)?);
+        let is_ambiguous = self.is_repeated(name) && self.lines(name).any(|field| number(field) != first);
+        let error = ParseError::bad_request("Content-Length", "one number of octets");
+        Some(first.filter(|_| !is_ambiguous).ok_or(error))
+    }
+}
+
+/// The header field lines, up to the empty line.
+struct Lines<'a> {
+    octets: &'a [u8],
+    /// Where the next line begins.
+    at: usize,
+    fields: usize,
+    fields_max: usize,
+    field_bytes_max: usize,
+    firsts: &'a mut Firsts,
+    body: &'a mut usize,
+    fault: &'a mut Option<ParseError>,
+}
+
+impl Lines<'_> {
+    #[cold]
+    fn fault(&mut self, what: &'static str) {
+        self.fault.get_or_insert(ParseError::bad_request("", what));
+    }
+}
+
+impl Iterator for Lines<'_> {
+    type Item = Field;
+
+    #[inline(always)] // in the two loops of `SmallVec::extend`: within its inline capacity, and beyond
+    fn next(&mut self) -> Option<Field> {
+        loop {
+            let (octets, start) = (self.octets, self.at);
+            let Some(mut end) = next_line_end(octets, start) else {
+                // §7: an empty line must end the header fields, even without a body.
+                self.fault("an empty line after the header fields");
+                return None;
+            };
+            if end <= start + 1 && without_cr(octets, end) == start {
+                *self.body = end + 1;
+                return None;
+            }
+            while octets.get(end + 1).is_some_and(|b| matches!(b, b' ' | b'\t')) {
+                let Some(next) = next_line_end(octets, end + 1) else { break };
+                end = next;
+            }
+            self.at = end + 1;
+            if self.fields >= self.fields_max {
+                self.fault("at most header_fields_max header fields");
+            } else if end - start > self.field_bytes_max {
+                self.fault("header fields of at most header_field_bytes_max octets");
+            } else if let Some((name, name_bytes, colon)) = read_name(octets, start, end) {
+                if name_bytes > usize::from(u16::MAX) {
+                    self.fault("names of at most 65,535 octets");
+                    continue;
+                }
+                self.firsts.note(name, self.fields);
+                self.fields += 1;
+                return Some(Field {
+                    start: chars::offset(start),
+                    after_colon: chars::offset(start + colon + 1),
+                    line_feed: chars::offset(end),
+                    name,
+                });
+            } else {
+                self.fault("a name and a colon in every header field");
             }
         }
-        length.map(Ok)
     }
 }
 
@@ -199,6 +243,7 @@ impl Firsts {
     }
 }
 
+#[inline(always)] // two callers in the loop over all lines
 fn next_line_end(octets: &[u8], from: usize) -> Option<usize> {
     scan::find(b'\n', octets.get(from..)?).map(|length| from + length)
 }

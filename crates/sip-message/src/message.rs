@@ -5,7 +5,7 @@ use std::ops::Deref;
 use bytes::Bytes;
 
 use crate::chars::{self, Span};
-use crate::header::{CSeqParts, NameAddrParts, ViaParts, split_value};
+use crate::header::{CSeqParts, NameAddrParts, ViaParts};
 use crate::index::{Field, Index};
 use crate::uri::UriParts;
 use crate::{
@@ -62,20 +62,13 @@ pub(crate) enum Read {
 }
 
 impl Read {
-    /// Reads a whole message. Without Content-Length the body is all that follows, as of a datagram (§18.3).
+    /// Reads a whole message.
+    #[inline]
     pub(crate) fn message(bytes: Bytes, limits: &Limits) -> Self {
-        let mut message = Message::unread(bytes);
-        let answerable = message.read(limits);
-        match (message.index.fault.take(), message.start) {
-            (None, StartLine::Request { .. }) => Self::Request(Request(message)),
-            (None, StartLine::Response { .. }) => Self::Response(Response(message)),
-            (Some(error), StartLine::Request { .. }) => {
-                let request = Request(message);
-                // An ACK gets no response (§17).
-                let answerable = answerable && request.method() != Method::Ack;
-                Self::Malformed(Malformed { error, request: answerable.then(|| Box::new(request)) })
-            }
-            (Some(error), StartLine::Response { .. }) => Self::Malformed(Malformed { error, request: None }),
+        match Message::whole(bytes, limits) {
+            Ok(message) if message.is_request() => Self::Request(Request(message)),
+            Ok(message) => Self::Response(Response(message)),
+            Err(malformed) => Self::Malformed(malformed),
         }
     }
 }
@@ -87,19 +80,21 @@ impl StartLine {
             return Self::status_line(octets, index);
         }
         // Request-Line = Method SP Request-URI SP SIP-Version (§7.1): two single spaces, none elsewhere.
-        let space_from = |at: usize| scan::find(b' ', line.get(at..)?).map(|length| at + length);
-        let first = space_from(0).unwrap_or(line.len());
-        let last = space_from(first + 1).unwrap_or(line.len());
+        let first = scan::find(b' ', line).unwrap_or(line.len());
+        let after_method = line.get(first + 1..).unwrap_or(&[]);
+        let last = scan::find(b' ', after_method).map_or(line.len(), |length| first + 1 + length);
         let method = Span::new(0, first);
         let uri = Span::new((first + 1).min(last), last);
         let version = line.get(last + 1..);
+        let is_plain = version.is_some_and(|v| v == b"SIP/2.0");
         if !chars::is_token(method.octets(octets))
-            || version.is_some_and(|v| v != b"SIP/2.0" && v.contains(&b' '))
+            || (!is_plain && version.is_some_and(|v| v.contains(&b' ')))
         {
             index.fault("", "a method, a URI and a version in the start line, single spaces between");
         }
         match version {
-            Some(version) if chars::is_text(version, b"SIP/2.0") => {}
+            _ if is_plain => {}
+            Some(version) if version.eq_ignore_ascii_case(b"SIP/2.0") => {}
             Some(version) if version.get(..4).is_some_and(|v| v.eq_ignore_ascii_case(b"SIP/")) => {
                 index.fault_with(StatusCode::VERSION_NOT_SUPPORTED, "SIP/2.0");
             }
@@ -161,9 +156,9 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The value of a header field that must be there once (RFC 4475 §3.3.8).
-    fn single(&mut self, name: HeaderName) -> Option<Span> {
-        let first = self.index.first(name).map(|field| field.value(self.octets));
+    /// The line of a header field that must be there once (RFC 4475 §3.3.8).
+    fn single(&mut self, name: HeaderName) -> Option<Field> {
+        let first = self.index.first(name).copied();
         if first.is_none() || self.index.is_repeated(name) {
             self.answerable &= first.is_some();
             self.index.fault(name.as_str(), "the header field, once");
@@ -172,27 +167,27 @@ impl Reader<'_> {
     }
 
     fn via(&mut self, via: &mut ViaParts) {
-        let Some(line) = self.index.first(HeaderName::Via).map(|field| field.value(self.octets)) else {
+        let Some(line) = self.index.first(HeaderName::Via).map(Field::untrimmed) else {
             self.answerable = false;
             return self.index.fault("Via", "the header field");
         };
-        let (top, _) = split_value(self.octets, line);
-        if let Err(what) = via.read(self.octets, top) {
+        if let Err(what) = via.read(self.octets, line) {
             self.index.fault("Via", what);
             self.answerable &= via.has_sent_by();
         }
     }
 
-    fn name_addr(&mut self, name: HeaderName) -> NameAddrParts {
-        let Some(value) = self.single(name) else { return NameAddrParts::default() };
-        NameAddrParts::read(self.octets, value).unwrap_or_else(|what| {
+    fn name_addr(&mut self, name: HeaderName, parts: &mut NameAddrParts) {
+        if let Some(field) = self.single(name)
+            && let Err(what) = parts.read(self.octets, field.untrimmed())
+        {
             self.index.fault(name.as_str(), what);
-            NameAddrParts::default()
-        })
+        }
     }
 
     fn call_id(&mut self) -> Span {
-        let Some(value) = self.single(HeaderName::CallId) else { return Span::default() };
+        let Some(field) = self.single(HeaderName::CallId) else { return Span::default() };
+        let value = field.value(self.octets);
         // callid = word [ "@" word ]: no white space, visible ASCII (§25.1).
         if value.is_empty() || scan::any(value.octets(self.octets), |b| !b.is_ascii_graphic()) {
             self.index.fault("Call-ID", "a word without white space");
@@ -201,8 +196,8 @@ impl Reader<'_> {
     }
 
     fn cseq(&mut self) -> CSeqParts {
-        let Some(value) = self.single(HeaderName::CSeq) else { return CSeqParts::default() };
-        CSeqParts::read(self.octets, value).unwrap_or_else(|what| {
+        let Some(field) = self.single(HeaderName::CSeq) else { return CSeqParts::default() };
+        CSeqParts::read(self.octets, field.untrimmed()).unwrap_or_else(|what| {
             self.index.fault("CSeq", what);
             CSeqParts::default()
         })
@@ -213,9 +208,7 @@ impl Reader<'_> {
         let valid = match self.index.first(HeaderName::MaxForwards) {
             None => true,
             Some(_) if self.index.is_repeated(HeaderName::MaxForwards) => false,
-            Some(field) => {
-                chars::digits(field.value(self.octets).octets(self.octets)).is_some_and(|n| n <= 255)
-            }
+            Some(field) => chars::digits(field.text(self.octets)).is_some_and(|n| n <= 255),
         };
         if !valid {
             self.index.fault("Max-Forwards", "one number from 0 to 255");
@@ -224,6 +217,21 @@ impl Reader<'_> {
 }
 
 impl Message {
+    fn is_request(&self) -> bool {
+        matches!(self.start, StartLine::Request { .. })
+    }
+
+    /// Reads a whole message. Without Content-Length the body is all that follows, as of a datagram (§18.3).
+    fn whole(bytes: Bytes, limits: &Limits) -> Result<Self, Malformed> {
+        let mut message = Self::unread(bytes);
+        let answerable = message.read(limits);
+        let Some(error) = message.index.fault.take() else { return Ok(message) };
+        let request = Request(message);
+        // An ACK gets no response (§17).
+        let answerable = answerable && request.is_request() && request.method() != Method::Ack;
+        Err(Malformed { error, request: answerable.then(|| Box::new(request)) })
+    }
+
     /// Octets of which nothing was read yet.
     fn unread(bytes: Bytes) -> Self {
         Self {
@@ -251,8 +259,8 @@ impl Message {
         self.body = body(bytes, index);
         let mut reader = Reader { octets: bytes, index, answerable: true };
         reader.via(&mut self.via);
-        self.from = reader.name_addr(HeaderName::From);
-        self.to = reader.name_addr(HeaderName::To);
+        reader.name_addr(HeaderName::From, &mut self.from);
+        reader.name_addr(HeaderName::To, &mut self.to);
         self.call_id = reader.call_id();
         self.cseq = reader.cseq();
         reader.max_forwards();
@@ -286,18 +294,18 @@ impl Message {
         self.index.fields.iter().map(|field| HeaderField {
             name: field.name,
             name_bytes: field.name_bytes(&self.bytes),
-            value: field.value(&self.bytes).octets(&self.bytes),
+            value: field.text(&self.bytes),
         })
     }
 
     /// The value of the first header field line of a name, trimmed.
     pub fn header(&self, name: HeaderName) -> Option<&[u8]> {
-        self.index.first(name).map(|field| field.value(&self.bytes).octets(&self.bytes))
+        self.index.first(name).map(|field| field.text(&self.bytes))
     }
 
     /// The values of every line of a name, each trimmed and whole.
     pub fn lines(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        self.index.lines(name).map(|f| f.value(&self.bytes).octets(&self.bytes))
+        self.index.lines(name).map(|f| f.text(&self.bytes))
     }
 
     /// The value of the first line of a name as text; `None` also if it is not UTF-8.
@@ -389,6 +397,10 @@ impl Message {
         self.index.first(name)
     }
 
+    pub(crate) fn is_repeated(&self, name: HeaderName) -> bool {
+        self.index.is_repeated(name)
+    }
+
     pub(crate) fn fields_of(&self, name: HeaderName) -> impl Iterator<Item = &Field> + Clone {
         self.index.lines(name)
     }
@@ -428,12 +440,11 @@ impl Request {
     /// # Errors
     /// If the bytes are no request that RFC 3261 allows to process.
     pub fn parse(bytes: Bytes, limits: &Limits) -> Result<Self, Malformed> {
-        match Read::message(bytes, limits) {
-            Read::Request(request) => Ok(request),
-            Read::Response(_) => {
+        match Message::whole(bytes, limits) {
+            Ok(message) if !message.is_request() => {
                 Err(Malformed { error: ParseError::bad_request("", "a request"), request: None })
             }
-            Read::Malformed(malformed) => Err(malformed),
+            read => read.map(Self),
         }
     }
 

@@ -13,23 +13,30 @@ const ONES: u64 = u64::MAX / 255;
 /// Where an octet is first.
 #[inline(always)] // the octet is a constant of each caller
 pub(crate) fn find(octet: u8, octets: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    while let Some(block) = octets.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
-        if block.iter().fold(false, |found, &b| found | (b == octet)) {
-            for (word, place) in block.as_chunks().0.iter().zip([0, 8]) {
-                if let Some(length) = find_in_word(octet, *word) {
-                    return Some(at + place + length);
-                }
-            }
+    let in_block = |block: &[u8; BLOCK]| {
+        if !block.iter().fold(false, |found, &b| found | (b == octet)) {
+            return None;
         }
-        at += BLOCK;
+        let [first, second] = block.as_chunks().0 else { return None };
+        let in_word = |word: &[u8; 8]| find_in_word(octet, u64::from_le_bytes(*word));
+        in_word(first).or_else(|| Some(in_word(second)? + 8))
+    };
+    for (block, at) in octets.as_chunks().0.iter().zip((0..).step_by(BLOCK)) {
+        if let Some(length) = in_block(block) {
+            return Some(at + length);
+        }
     }
-    octets.get(at..)?.iter().position(|&b| b == octet).map(|length| at + length)
+    match octets.last_chunk() {
+        // The last block may overlap the one before it.
+        Some(last) => in_block(last).map(|length| octets.len() - BLOCK + length),
+        None => octets.iter().position(|&b| b == octet),
+    }
 }
 
+/// Where an octet is first in a word, of which the lowest octet is the first.
 #[inline(always)]
-fn find_in_word(octet: u8, word: [u8; 8]) -> Option<usize> {
-    let zero_if_found = u64::from_le_bytes(word) ^ (ONES * octet as u64);
+pub(crate) fn find_in_word(octet: u8, word: u64) -> Option<usize> {
+    let zero_if_found = word ^ (ONES * octet as u64);
     // The high bit of the first octet that is zero, and perhaps of some after it.
     let found = zero_if_found.wrapping_sub(ONES) & !zero_if_found & (ONES << 7);
     (found != 0).then(|| found.trailing_zeros() as usize / 8)

@@ -22,6 +22,7 @@ pub(crate) struct CSeqParts {
 impl CSeqParts {
     pub(crate) fn read(octets: &[u8], span: Span) -> Result<Self, &'static str> {
         let mut cursor = Cursor::new(octets, span.start as usize, span.end as usize);
+        cursor.skip_lws();
         let number = cursor.number(u64::from(u32::MAX) + 1).ok_or("a number")?;
         let number = u32::try_from(number).map_err(|_| "a number below 2^32")?;
         if !cursor.peek().is_some_and(chars::is_lws) {
@@ -29,6 +30,7 @@ impl CSeqParts {
         }
         cursor.skip_lws();
         let method = cursor.take(chars::TOKEN);
+        cursor.skip_lws();
         if method.is_empty() || !cursor.is_at_end() {
             return Err("a number and a method");
         }

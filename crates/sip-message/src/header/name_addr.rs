@@ -27,30 +27,21 @@ pub(crate) struct NameAddrParts {
 }
 
 impl NameAddrParts {
-    pub(crate) fn read(octets: &[u8], span: Span) -> Result<Self, &'static str> {
+    /// Reads the value at `span`; after an error the parts are as they were.
+    pub(crate) fn read(&mut self, octets: &[u8], span: Span) -> Result<(), &'static str> {
         let mut cursor = Cursor::new(octets, span.start as usize, span.end as usize);
         cursor.skip_lws();
         let start = cursor.at;
-        if cursor.peek() == Some(b'"') {
-            cursor.quoted().ok_or("a closed quoted string")?;
-            let display = Span::new(start, cursor.at);
-            cursor.skip_lws();
-            return bracketed(&mut cursor, display);
-        }
-        // With a `<` what stands before it is a display name; without, all is a URI, and a `;` begins the header's
-        // parameters (§20: "the URI parameters" need brackets).
-        match scan::find(b'<', cursor.rest()) {
-            Some(length) => {
-                let display = chars::trim_end(cursor.rest().get(..length).unwrap_or(&[]));
-                if !display.iter().all(|&b| is_display(b)) {
-                    return Err("a display name of tokens, or in quotes");
-                }
-                let display = Span::new(start, start + display.len());
-                cursor.at = start + length;
-                bracketed(&mut cursor, display)
+        let display = display(&mut cursor)?;
+        let uri = if display.is_some() { bracketed(&mut cursor)? } else { bare(&mut cursor)? };
+        let mut tag = None;
+        let params = params::each(&mut cursor, |name, place| {
+            if chars::is_text(name, b"tag") {
+                tag.get_or_insert(place);
             }
-            None => bare(&mut cursor),
-        }
+        })?;
+        *self = Self { display: display.unwrap_or(Span::new(start, start)), uri, params, tag };
+        Ok(())
     }
 
     pub(crate) fn view<'a>(&self, octets: &'a [u8]) -> NameAddr<'a> {
@@ -63,6 +54,26 @@ impl NameAddrParts {
     }
 }
 
+/// The display name, if the URI stands in brackets after it.
+fn display(cursor: &mut Cursor<'_>) -> Result<Option<Span>, &'static str> {
+    let start = cursor.at;
+    if cursor.peek() == Some(b'"') {
+        cursor.quoted().ok_or("a closed quoted string")?;
+        let display = Span::new(start, cursor.at);
+        cursor.skip_lws();
+        return Ok(Some(display));
+    }
+    // With a `<` what stands before it is a display name; without, all is a URI, and a `;` begins the header's
+    // parameters (§20: "the URI parameters" need brackets).
+    let Some(length) = scan::find(b'<', cursor.rest()) else { return Ok(None) };
+    let display = chars::trim_end(cursor.rest().get(..length).unwrap_or(&[]));
+    if !display.iter().all(|&b| is_display(b)) {
+        return Err("a display name of tokens, or in quotes");
+    }
+    cursor.at = start + length;
+    Ok(Some(Span::new(start, start + display.len())))
+}
+
 /// `token` and white space; besides, UTF-8 and a few marks that telephones send without quotes. None of them is
 /// ambiguous; a comma or a semicolon would be (RFC 4475 §3.1.2.15).
 fn is_display(b: u8) -> bool {
@@ -72,7 +83,8 @@ fn is_display(b: u8) -> bool {
         || matches!(b, b'(' | b')' | b'/' | b'#' | b'&' | b'@' | b'=' | b'$' | b'|')
 }
 
-fn bracketed(cursor: &mut Cursor<'_>, display: Span) -> Result<NameAddrParts, &'static str> {
+/// A URI in angle brackets.
+fn bracketed(cursor: &mut Cursor<'_>) -> Result<Span, &'static str> {
     if !cursor.eat(b'<') {
         return Err("a URI in angle brackets");
     }
@@ -81,38 +93,31 @@ fn bracketed(cursor: &mut Cursor<'_>, display: Span) -> Result<NameAddrParts, &'
     let may_be_delimiter = |b: u8| (b <= b'"') | (b == b'<');
     let rest = cursor.rest();
     let length = scan::find(b'>', rest);
-    let text = rest.get(..length.unwrap_or(rest.len())).unwrap_or(&[]);
+    let text = match length {
+        Some(length) => rest.get(..length).unwrap_or(&[]),
+        None => chars::trim_end(rest),
+    };
     if length == Some(0) || (scan::any(text, may_be_delimiter) && text.iter().any(|&b| is_delimiter(b))) {
         return Err("a URI without white space in the angle brackets");
     }
     let length = length.ok_or("a closing angle bracket")?;
     let uri = Span::new(cursor.at, cursor.at + length);
     cursor.at += length + 1;
-    params_after(cursor, display, uri)
+    Ok(uri)
 }
 
-fn bare(cursor: &mut Cursor<'_>) -> Result<NameAddrParts, &'static str> {
-    let start = cursor.at;
+/// A URI without brackets.
+fn bare(cursor: &mut Cursor<'_>) -> Result<Span, &'static str> {
     let length =
         cursor.rest().iter().position(|&b| b == b';' || chars::is_lws(b)).unwrap_or(cursor.rest().len());
-    let uri = Span::new(start, start + length);
+    let uri = Span::new(cursor.at, cursor.at + length);
     let text = cursor.rest_of(uri);
     // RFC 3261 §20.10 and RFC 8217: with a comma, a question mark or a semicolon the URI must stand in brackets.
     if !text.contains(&b':') || text.iter().any(|b| matches!(b, b',' | b'?' | b'>' | b'"')) {
         return Err("a URI, in angle brackets if it has a comma, a question mark or a semicolon");
     }
     cursor.at += length;
-    params_after(cursor, Span::new(start, start), uri)
-}
-
-fn params_after(cursor: &mut Cursor<'_>, display: Span, uri: Span) -> Result<NameAddrParts, &'static str> {
-    let mut tag = None;
-    let params = params::each(cursor, |name, place| {
-        if chars::is_text(name, b"tag") {
-            tag.get_or_insert(place);
-        }
-    })?;
-    Ok(NameAddrParts { display, uri, params, tag })
+    Ok(uri)
 }
 
 impl<'a> NameAddr<'a> {
@@ -121,9 +126,11 @@ impl<'a> NameAddr<'a> {
     /// # Errors
     /// 400; the header named is the one given.
     pub fn parse(value: &'a [u8], header: &'static str) -> Result<Self, ParseError> {
-        NameAddrParts::read(value, Span::new(0, value.len()))
-            .map(|parts| parts.view(value))
-            .map_err(|what| ParseError::bad_request(header, what))
+        let mut parts = NameAddrParts::default();
+        match parts.read(value, Span::new(0, value.len())) {
+            Ok(()) => Ok(parts.view(value)),
+            Err(what) => Err(ParseError::bad_request(header, what)),
+        }
     }
 
     /// The URI.

@@ -41,7 +41,7 @@ fn one(cursor: &mut Cursor<'_>) -> Option<Result<Place, &'static str>> {
 #[inline(always)] // each reading of parameters has its own copy: 20 instructions less for every parameter
 fn read(cursor: &mut Cursor<'_>) -> Result<Place, &'static str> {
     if !cursor.eat(b';') {
-        return Err("a semicolon between parameters");
+        return Err(SEMICOLON);
     }
     cursor.skip_lws();
     let name = cursor.take(chars::TOKEN);
@@ -54,13 +54,25 @@ fn read(cursor: &mut Cursor<'_>) -> Result<Place, &'static str> {
         cursor.at = end;
         return Ok(Place { name, value: None });
     }
-    cursor.skip_lws();
+    if cursor.peek().is_some_and(chars::is_lws) {
+        skip_lws_before_value(cursor);
+    }
     let value = if cursor.peek() == Some(b'"') {
         cursor.quoted().ok_or("a closed quoted string")?
     } else {
         cursor.take(chars::PARAM_VALUE)
     };
     Ok(Place { name, value: Some(value) })
+}
+
+/// Steps over white space, unless no value comes after it: then it is not of the parameter.
+#[cold]
+fn skip_lws_before_value(cursor: &mut Cursor<'_>) {
+    let start = cursor.at;
+    cursor.skip_lws();
+    if matches!(cursor.peek(), None | Some(b',')) {
+        cursor.at = start;
+    }
 }
 
 /// One parameter by spans: its name, and its value if it has one.
@@ -77,22 +89,33 @@ impl Place {
     }
 }
 
+pub(super) const SEMICOLON: &str = "a semicolon between parameters";
+
 /// Checks that what is left is parameters, and gives their span from the first `;`.
 pub(super) fn check(cursor: &mut Cursor<'_>) -> Result<Span, &'static str> {
     each(cursor, |_, _| {})
 }
 
 /// As [`check`]; and shows each parameter as it passes: the octets of its name, and where it is.
-pub(super) fn each(
+pub(super) fn each(cursor: &mut Cursor<'_>, show: impl FnMut(&[u8], Place)) -> Result<Span, &'static str> {
+    let params = each_of_value(cursor, show)?;
+    if cursor.is_at_end() { Ok(params) } else { Err(SEMICOLON) }
+}
+
+/// As [`each`], but of one value of a list: a comma may follow.
+#[inline(always)] // as `read`
+pub(super) fn each_of_value(
     cursor: &mut Cursor<'_>,
     mut show: impl FnMut(&[u8], Place),
 ) -> Result<Span, &'static str> {
+    let mut end = cursor.at;
     cursor.skip_lws();
-    let start = cursor.at;
-    while !cursor.is_at_end() {
+    let start = if cursor.peek() == Some(b';') { cursor.at } else { end };
+    while cursor.peek() == Some(b';') {
         let place = read(cursor)?;
         show(cursor.rest_of(place.name), place);
+        end = cursor.at;
         cursor.skip_lws();
     }
-    Ok(Span::new(start, cursor.end()))
+    if cursor.is_at_end() || cursor.peek() == Some(b',') { Ok(Span::new(start, end)) } else { Err(SEMICOLON) }
 }

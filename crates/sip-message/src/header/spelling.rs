@@ -1,17 +1,13 @@
 //! Which header field name a line begins with.
 
 use super::HeaderName;
-use crate::chars;
+use crate::{chars, scan};
 
 /// The first octets of a line, eight in a word, so that a name is found and compared without a look at each octet.
 type Words = [u64; 3];
 
 /// The longest spelling fits.
 const WORDS_BYTES: usize = size_of::<Words>();
-/// One in every octet.
-const ONES: u64 = u64::MAX / 255;
-/// What sets capitals apart, in every octet.
-const CASE: u64 = ONES * 0x20;
 
 #[derive(Clone, Copy)]
 struct Spelling {
@@ -47,7 +43,7 @@ const fn spellings() -> ([Spelling; COUNT], [u8; 256]) {
             mask[at / 8] |= (same as u64) << (at % 8 * 8);
             at += 1;
         }
-        let slot = slot(words[0], text.len());
+        let slot = slot(text[0], text[text.len() - 1], text.len());
         assert!(!taken[slot], "two names in one slot: choose another multiplier");
         taken[slot] = true;
         slots[slot] = i as u8;
@@ -57,27 +53,34 @@ const fn spellings() -> ([Spelling; COUNT], [u8; 256]) {
     (spellings, slots)
 }
 
-/// Its multiplier is one of many that give all spellings different slots.
-const fn slot(first_word: u64, length: usize) -> usize {
-    ((first_word | CASE).wrapping_add(length as u64).wrapping_mul(MULTIPLIER) >> 56) as usize
+/// The first octet, the last one and the length tell all spellings apart; the multiplier is one of many that give them
+/// different slots.
+const fn slot(first: u8, last: u8, length: usize) -> usize {
+    let key = (first | 0x20) as u32 | ((last | 0x20) as u32) << 8 | (length as u32) << 16;
+    (key.wrapping_mul(MULTIPLIER) >> 24) as usize
 }
-const MULTIPLIER: u64 = 0x5b48_46c3_e0f2_d261;
+const MULTIPLIER: u32 = 0x7a36_2777;
 
 /// The name at the beginning of a header field line, how long it is as written, and where the colon is.
 ///
 /// header-name HCOLON, with HCOLON = *( SP / HTAB ) ":" SWS (RFC 3261 §25.1).
-#[inline]
+#[inline(always)] // once for each header field
 pub(crate) fn read_name(octets: &[u8], start: usize, end: usize) -> Option<(HeaderName, usize, usize)> {
     let rest = octets.get(start..)?;
     let words = words(rest);
-    let colon = find_colon(words).or_else(|| memchr::memchr(b':', octets.get(start..end)?))?;
+    let colon = match find_colon(words) {
+        Some(colon) => colon,
+        None => memchr::memchr(b':', octets.get(start..end)?)?,
+    };
     if start + colon >= end {
         return None;
     }
     let written = chars::trim_blanks_end(rest.get(..colon)?);
-    let name = match written.len() {
-        0 => return None,
-        length @ 1..=WORDS_BYTES => spelled(words, length),
+    let name = match written {
+        [] => return None,
+        [first, ..] if written.len() <= WORDS_BYTES => {
+            spelled(words, *first, *written.last()?, written.len())
+        }
         _ => HeaderName::Other,
     };
     // The known ones are tokens.
@@ -90,33 +93,27 @@ fn words(line: &[u8]) -> Words {
         Some([first, second, third]) => {
             [u64::from_le_bytes(*first), u64::from_le_bytes(*second), u64::from_le_bytes(*third)]
         }
-        _ => words_at_end(line),
+        _ => [word_at_end(line, 0), word_at_end(line, 8), word_at_end(line, 16)],
     }
 }
 
-/// The words where fewer octets are left in the whole message, filled up with zeros.
+/// A word where fewer octets are left in the whole message, filled up with zeros.
 #[cold]
-fn words_at_end(line: &[u8]) -> Words {
-    let word = |at| line.iter().skip(at).take(8).rev().fold(0, |word, &octet| word << 8 | u64::from(octet));
-    [word(0), word(8), word(16)]
+fn word_at_end(line: &[u8], at: usize) -> u64 {
+    line.iter().skip(at).take(8).rev().fold(0, |word, &octet| word << 8 | u64::from(octet))
 }
 
 #[inline]
 fn find_colon([first, second, third]: Words) -> Option<usize> {
-    let in_word = |word: u64| {
-        let zero_if_colon = word ^ (ONES * b':' as u64);
-        // The high bit of the first octet that is zero, and perhaps of some after it.
-        let found = zero_if_colon.wrapping_sub(ONES) & !zero_if_colon & (ONES << 7);
-        (found != 0).then(|| found.trailing_zeros() as usize / 8)
-    };
+    let in_word = |word| scan::find_in_word(b':', word);
     in_word(first).or_else(|| Some(in_word(second)? + 8)).or_else(|| Some(in_word(third)? + 16))
 }
 
 /// The name that the first octets of a line spell.
 #[inline]
-fn spelled([first, second, third]: Words, length: usize) -> HeaderName {
-    let kept = if length < 8 { first & !(u64::MAX << (length * 8)) } else { first };
-    let Some(candidate) = SLOTS.get(slot(kept, length)).and_then(|&i| SPELLINGS.get(usize::from(i))) else {
+fn spelled([first, second, third]: Words, first_octet: u8, last_octet: u8, length: usize) -> HeaderName {
+    let slot = slot(first_octet, last_octet, length);
+    let Some(candidate) = SLOTS.get(slot).and_then(|&i| SPELLINGS.get(usize::from(i))) else {
         return HeaderName::Other;
     };
     let [first_same, second_same, third_same] = candidate.words;

@@ -1,8 +1,8 @@
 //! Comma-separated values of a header field over all its lines (RFC 3261 §7.3.1).
 
-use crate::HeaderName;
 use crate::chars::{self, Span};
 use crate::index::Field;
+use crate::{HeaderName, scan};
 
 /// The values; quotes and `<>` respected, each trimmed, folds not removed, empty ones stepped over.
 #[derive(Clone, Debug)]
@@ -42,9 +42,9 @@ impl<'a> Iterator for Values<'a> {
 pub(crate) fn split_value(octets: &[u8], list: Span) -> (Span, Span) {
     let text = list.octets(octets);
     let end = comma(text).unwrap_or(text.len());
-    let value = text.get(..end).unwrap_or(&[]);
-    let trimmed = chars::trim(value);
-    let start = list.start as usize + (chars::trim_end(value).len() - trimmed.len());
+    let value = chars::trim_end(text.get(..end).unwrap_or(&[]));
+    let trimmed = chars::trim_start(value);
+    let start = list.start as usize + (value.len() - trimmed.len());
     let value = Span::new(start, start + trimmed.len());
     let next = (list.start as usize + end + 1).min(list.end as usize);
     (value, Span::new(next, list.end as usize))
@@ -68,7 +68,7 @@ pub(crate) fn value_spans(octets: &[u8], line: Span) -> impl Iterator<Item = Spa
 /// Where the first comma outside quotes and angle brackets is.
 fn comma(text: &[u8]) -> Option<usize> {
     // Most lines hold one value.
-    memchr::memchr(b',', text)?;
+    scan::find(b',', text)?;
     let mut at = 0;
     let mut in_brackets = false;
     while let Some(&b) = text.get(at) {

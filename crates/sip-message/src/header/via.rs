@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::params::{self, Params, Place};
+use super::split_value;
 use crate::chars::{self, Cursor, Span};
 use crate::uri::{host_ip, split};
 use crate::{ParseError, Transport};
@@ -36,16 +37,17 @@ pub(crate) struct ViaParts {
 }
 
 impl ViaParts {
-    /// Reads the value at `span` into parts that are empty. After an error there is a host if sent-by was read: with it
-    /// come the parts that a response still needs.
-    pub(crate) fn read(&mut self, octets: &[u8], span: Span) -> Result<(), &'static str> {
+    /// Reads the first value of the list at `span` into parts that are empty, and tells where it ends: before a comma or
+    /// at the end. After an error there is a host if sent-by was read: with it come the parts that a response still needs.
+    pub(crate) fn read(&mut self, octets: &[u8], span: Span) -> Result<usize, &'static str> {
         let mut cursor = Cursor::new(octets, span.start as usize, span.end as usize);
         cursor.skip_lws();
         let (protocol, is_sip_2) = sent_protocol(&mut cursor)?;
-        if !cursor.peek().is_some_and(chars::is_lws) {
+        let has_blank = cursor.peek().is_some_and(chars::is_lws);
+        cursor.skip_lws();
+        if !has_blank || matches!(cursor.peek(), None | Some(b',')) {
             return Err("white space before sent-by");
         }
-        cursor.skip_lws();
         let host = split::host(&mut cursor)?;
         let end = cursor.at;
         cursor.skip_lws();
@@ -56,8 +58,7 @@ impl ViaParts {
             cursor.at = end;
         }
         (self.protocol, self.host) = (protocol, host);
-        self.params = Span::new(cursor.end(), cursor.end());
-        self.params = params::each(&mut cursor, |name, place| {
+        let params = params::each_of_value(&mut cursor, |name, place| {
             let known = match name.len() {
                 5 if chars::is_text(name, b"rport") => &mut self.rport,
                 6 if chars::is_text(name, b"branch") => &mut self.branch,
@@ -65,8 +66,11 @@ impl ViaParts {
                 _ => return,
             };
             known.get_or_insert(place);
-        })?;
-        if is_sip_2 { Ok(()) } else { Err(PROTOCOL) }
+        });
+        // Where they could not be read, they would go to the end of the value.
+        self.params = params.unwrap_or_else(|_| Span::empty_at(split_value(octets, span).0.end));
+        params?;
+        if is_sip_2 { Ok(cursor.at) } else { Err(PROTOCOL) }
     }
 
     /// Whether sent-by was read.
@@ -132,7 +136,8 @@ impl<'a> Via<'a> {
     pub fn parse(value: &'a [u8]) -> Result<Self, ParseError> {
         let mut parts = ViaParts::default();
         match parts.read(value, Span::new(0, value.len())) {
-            Ok(()) => Ok(parts.view(value)),
+            Ok(end) if end == value.len() => Ok(parts.view(value)),
+            Ok(_) => Err(ParseError::bad_request("Via", params::SEMICOLON)),
             Err(what) => Err(ParseError::bad_request("Via", what)),
         }
     }
