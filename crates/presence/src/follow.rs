@@ -50,9 +50,10 @@ impl Shard {
             return;
         }
         let slot = LocalTag::from_bytes(record.key).and_then(|tag| self.tags.get(&tag).copied());
-        let known = slot.and_then(|slot| self.watchers.get_mut(slot)).filter(|known| !known.is_ours);
-        let other = Watcher::read(record, scene.now, scene.unix_ms, scene.lifetime_max());
-        if let (Some(known), Ok(other)) = (known, other) {
+        // Of those that this node notifies it is told again what it said itself.
+        if let Some(known) = slot.and_then(|slot| self.watchers.get_mut(slot)).filter(|known| !known.is_ours)
+            && let Ok(other) = Watcher::read(record, scene.now, scene.unix_ms, scene.lifetime_max())
+        {
             known.dialog.leave_cseq_to(other.cseq_reserved);
         }
     }
@@ -90,7 +91,6 @@ impl Shard {
             if let Some(slot) = slot {
                 self.forget_watcher(scene, slot);
             }
-            self.remove_orphan(scene, tag);
             return Ok(None);
         }
         let mut new = Watcher::read(record, scene.now, scene.unix_ms, scene.lifetime_max())?;
@@ -148,17 +148,6 @@ impl Shard {
             self.claim(scene, slot);
         }
         own
-    }
-
-    /// What a watcher that is gone had may have been written down later than its end, by a node that notified it too: without
-    /// a watcher nobody could say it again, and nodes would ask for it for ever.
-    fn remove_orphan(&mut self, scene: &Scene<'_>, tag: LocalTag) {
-        let Some(kept) = &scene.kept.subscriptions else { return };
-        let part = self.index as usize;
-        let told = kept.replica.as_ref().and_then(|r| r.known(part, persist::TOLD, &tag.to_bytes()));
-        if told.is_some_and(|told| !told.is_removed) {
-            drop(kept.append(scene.now, scene.unix_ms, part, |change| persist::remove_told(change, tag)));
-        }
     }
 
     /// From now on this node notifies, which the others hear of, and CSeq goes on beyond what was reserved.

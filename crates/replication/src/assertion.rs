@@ -37,7 +37,7 @@ impl Assertion<'_> {
             if replica.known(part, record.kind, record.key).is_some_and(|known| known.is_removed) {
                 return false;
             }
-            record.place = replica.place_of(self.now, self.unix_ms, part, record);
+            replica.place_again(self.now, self.unix_ms, part, record);
             // A node that asks can do nothing with a record that has no version.
             is_wanted && (record.place.is_some() || self.wanted.is_none())
         });

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as MapEntry;
+use hashbrown::{HashMap, HashSet};
 use sha2::{Digest, Sha256};
 
 use crate::wire::PARTS;
@@ -169,11 +169,12 @@ impl Part {
         Some(end)
     }
 
-    /// What is known of a key that is there: its version, and until when that is to be remembered at least.
-    pub(crate) fn remembered(&self, kind: Kind, key: &[u8]) -> Option<(Version, u64)> {
+    /// What is known of a key: its version, and when that ends.
+    pub(crate) fn end(&self, kind: Kind, key: &[u8]) -> Option<(Version, End)> {
         let hash = KeyHash::of(kind, key);
-        let entry = self.entries.get(&hash)?;
-        Some((entry.version, self.outlasted.get(&hash).map_or(0, |outlasted| outlasted.until_ms)))
+        let Entry { version, expires_ms, .. } = *self.entries.get(&hash)?;
+        let until_ms = self.outlasted.get(&hash).map_or(expires_ms, |outlasted| outlasted.until_ms);
+        Some((version, End { expires_ms, beyond_ms: until_ms - expires_ms }))
     }
 
     /// What is known of the version of a key that is there.
@@ -194,11 +195,14 @@ impl Part {
 
     /// Forgets what is over. What an earlier version would have outlasted is a removal from then on.
     pub(crate) fn sweep(&mut self, now_ms: u64) {
-        let is_over = |entry: &Entry| over_at_ms(entry) <= now_ms;
-        let over = self.entries.iter().filter(|(_, entry)| is_over(entry));
-        let over: Vec<(KeyHash, Entry)> = over.map(|(hash, entry)| (*hash, *entry)).collect();
-        let next = self.entries.values().filter(|entry| !is_over(entry)).map(over_at_ms).min();
-        self.sweep_at_ms.store(next.unwrap_or(u64::MAX), Ordering::Release);
+        let (mut over, mut next_ms) = (Vec::new(), u64::MAX);
+        for (hash, entry) in &self.entries {
+            match over_at_ms(entry) {
+                at_ms if at_ms <= now_ms => over.push((*hash, *entry)),
+                at_ms => next_ms = next_ms.min(at_ms),
+            }
+        }
+        self.sweep_at_ms.store(next_ms, Ordering::Release);
         for (hash, entry) in over {
             match self.outlasted.remove(&hash).filter(|outlasted| outlasted.until_ms > now_ms) {
                 Some(Outlasted { until_ms: expires_ms, tombstone }) => {
@@ -236,6 +240,24 @@ impl Part {
             listed.map(|(hash, entry)| Listed { hash: *hash, version: entry.version }).collect();
         listed.sort_unstable_by_key(|listed| listed.hash);
         listed
+    }
+
+    /// What there is of some keys and was not removed.
+    pub(crate) fn live(&self, keys: &HashSet<KeyHash>) -> Vec<Listed> {
+        let live = |hash: &KeyHash| {
+            let entry = self.entries.get(hash).filter(|entry| !entry.is_removed)?;
+            Some(Listed { hash: *hash, version: entry.version })
+        };
+        keys.iter().filter_map(live).collect()
+    }
+
+    /// Forgets a version, unless there is another by now.
+    pub(crate) fn forget(&mut self, listed: &Listed) {
+        if self.entries.get(&listed.hash).is_some_and(|entry| entry.version == listed.version) {
+            self.set(listed.hash, None);
+            self.tombstones.remove(&listed.hash);
+            self.outlasted.remove(&listed.hash);
+        }
     }
 
     /// Whether somebody has something newer than what is here.
@@ -352,8 +374,10 @@ mod tests {
         part.mark(&mark("a", 5, 1, false, 3_600_000));
         let end = part.mark(&mark("a", 6, 1, false, 60_000));
         assert_eq!(end, Some(End { expires_ms: 60_000, beyond_ms: 3_660_000 }));
-        let (version, until_ms) = part.remembered(KIND, b"a").expect("it is there");
-        assert_eq!((version.stamp, until_ms), (Stamp(6), 3_720_000));
+        assert_eq!(
+            part.end(KIND, b"a").map(|(version, end)| (version.stamp, Some(end))),
+            Some((Stamp(6), end))
+        );
         let end = part.mark(&mark("a", 7, 1, false, 600_000));
         assert_eq!(end, Some(End { expires_ms: 600_000, beyond_ms: 3_120_000 }), "the one after it, too");
 
@@ -377,11 +401,7 @@ mod tests {
         part.mark(&mark("a", 8, 1, false, 60_000));
         part.mark(&mark("a", 9, 1, false, 69_000));
         part.mark(&mark("a", 10, 1, false, 60_000));
-        assert_eq!(
-            part.remembered(KIND, b"a").map(|(_, until_ms)| until_ms),
-            Some(0),
-            "a little is in the margin"
-        );
+        assert_eq!(part.end(KIND, b"a").map(|(_, end)| end.beyond_ms), Some(0), "a little is in the margin");
     }
 
     #[test]

@@ -413,20 +413,13 @@ impl Replica {
         is_awaited.then(|| PeerAck::of_all(&self.outlog, group))
     }
 
-    /// Where a record is that its owner says again, and in which version.
-    pub(crate) fn place_of(
-        &self,
-        now: Instant,
-        unix_ms: i64,
-        part: usize,
-        record: &Record<'_>,
-    ) -> Option<Place> {
-        let (version, until_ms) = self.part(part).lock().remembered(record.kind, record.key)?;
-        let until_unix_ms = self.unix_ms_of(now, unix_ms, until_ms);
-        // Its end is the owner's, which may know better when that is.
-        let beyond = until_unix_ms.saturating_sub(record.expires_unix_ms);
-        let beyond_ms = if until_ms > 0 { u64::try_from(beyond).unwrap_or(0) } else { 0 };
-        Some(Place { part: u8::try_from(part).ok()?, version, beyond_ms })
+    /// Gives a record that its owner says again its place, and its end as it is known here: one version has one end, on every
+    /// node.
+    pub(crate) fn place_again(&self, now: Instant, unix_ms: i64, part: usize, record: &mut Record<'_>) {
+        let Some((version, end)) = self.part(part).lock().end(record.kind, record.key) else { return };
+        let Ok(part) = u8::try_from(part) else { return };
+        record.expires_unix_ms = self.unix_ms_of(now, unix_ms, end.expires_ms);
+        record.place = Some(Place { part, version, beyond_ms: end.beyond_ms });
     }
 }
 
@@ -463,7 +456,8 @@ impl Replica {
         }
     }
 
-    /// Makes frames of what is asked for of a part, as this node has it.
+    /// Makes frames of what is asked for of a part, as this node has it. What nobody has here is forgotten: it came without
+    /// what it belongs to, and would be asked for again and again.
     pub(crate) fn said_again(
         &self,
         now: Instant,
@@ -471,21 +465,25 @@ impl Replica {
         part: usize,
         wanted: &HashSet<KeyHash>,
     ) -> Vec<u8> {
+        let live = self.part(part).lock().live(wanted);
         let collected = Journal::bare();
         let into = Assertion { journal: &collected, replica: Some(self), wanted: Some(wanted), now, unix_ms };
         self.owners().filter(|owner| part < owner.parts()).for_each(|owner| owner.assert(part, &into));
         self.assert(part, &into);
         let mut lanes = vec![Vec::new(); Journal::lanes()];
         collected.take(&mut lanes);
-        let mut told = Vec::new();
+        let (mut told, mut said) = (Vec::new(), HashSet::new());
         for change in lanes.iter().flat_map(|lane| frame::each(lane)) {
             let mut out = frame::Frame::begin(&mut told);
             for record in record::read(change).into_iter().flatten() {
+                said.insert(KeyHash::of(record.kind, record.key));
                 self.told(now, unix_ms, &record).write(out.octets());
             }
             // It was within bounds.
             let _ = out.end();
         }
+        let unsaid = live.iter().filter(|listed| !said.contains(&listed.hash));
+        unsaid.for_each(|listed| self.part(part).lock().forget(listed));
         told
     }
 

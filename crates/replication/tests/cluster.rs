@@ -139,6 +139,20 @@ fn what_was_made_shorter_does_not_last_longer() {
     assert!((0..3).all(|node| cluster.known(node) == 0), "nor is it remembered longer");
 }
 
+// A node that others ask for what it cannot say would be asked at every comparison.
+#[test]
+fn what_nobody_has_is_forgotten_when_it_is_asked_for() {
+    let mut cluster = Cluster::new(&["a", "b"], Setting::default());
+    cluster.put(0, "alice", "1", seconds(600));
+    cluster.put(0, "bob", "2", seconds(600));
+    cluster.run(seconds(1));
+    cluster.lose(0, "alice");
+    cluster.connect_all();
+    cluster.run(seconds(2));
+    assert_eq!((cluster.known(0), cluster.known(1)), (1, 1));
+    assert_eq!(cluster.state(1), [owned(("bob", "2"))]);
+}
+
 // A client that registered at one node leaves at another that has not heard of it, and the first does not come back soon.
 #[test]
 fn what_was_removed_where_it_was_not_known_is_removed() {

@@ -80,6 +80,9 @@ pub(crate) struct Standing {
     pub(crate) has_lost_disk: bool,
 }
 
+/// A node, in one of its lives.
+type Life = (usize, u64);
+
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) operations: Vec<Operation>,
@@ -87,8 +90,8 @@ pub(crate) struct Model {
     /// When something of an AOR was last changed that is shown.
     pub(crate) changed_at: BTreeMap<usize, Ms>,
     pub(crate) standing: Vec<Standing>,
-    /// Whose stamps a node has seen: node and life, and its own.
-    pub(crate) met: BTreeSet<((usize, u64), (usize, u64))>,
+    /// Whose stamps a node has seen, and since when.
+    pub(crate) met: BTreeMap<(Life, Life), Ms>,
     pub(crate) has_disks: bool,
     pub(crate) has_jumps: bool,
     /// How long an acknowledgement, or a NOTIFY, may wait for a disk or another node.
@@ -269,7 +272,8 @@ impl Model {
         if from == to {
             return false;
         }
-        later.at - earlier.at < LAG_MS || (self.has_jumps && !self.met.contains(&(from, to)))
+        let had_met = self.met.get(&(from, to)).is_some_and(|at| *at <= later.at);
+        later.at - earlier.at < LAG_MS || (self.has_jumps && !had_met)
     }
 
     fn values_of(&self, e: &Execution, at: Ms) -> BTreeSet<Option<u32>> {

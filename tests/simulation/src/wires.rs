@@ -102,7 +102,7 @@ impl World {
             append(&mut end.received, octets);
             end.sender.receive(now, unix_ms, &mut end.received, &mut out)
         };
-        self.model.met.insert(lives);
+        self.model.met.entry(lives).or_insert(self.now);
         self.write(connection, 1 - way, out);
         if let Err(broken) = outcome {
             self.trace.note(self.now, format_args!("node {to} closes a connection with {from}: {broken}"));

@@ -32,6 +32,8 @@ const KEPT: &[(u64, &str)] = &[
     (774, "a REGISTER removed, on all nodes, a binding that had expired by what its node had heard"),
     (844, "what a watcher had was removed, and said again as there, in one version"),
     (1258, "what came of a NOTIFY was held against the subscription that had its slot by then"),
+    (1730, "a node that had heard of one of two notifiers alone went on below the numbers of the other"),
+    (3058, "what had come without what it belongs to could not be said again, and nodes never agreed"),
     (87, "an unsubscription was undone by a SUBSCRIBE that had come late, and forgotten by one node alone"),
 ];
 

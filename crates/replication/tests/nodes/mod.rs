@@ -106,6 +106,10 @@ impl Cluster {
         self.nodes[at].table.remove(name);
     }
 
+    pub(crate) fn lose(&mut self, at: usize, name: &str) {
+        self.nodes[at].table.lose(name);
+    }
+
     /// Whether the last change is acknowledged, and by another node; `None`: not yet.
     pub(crate) fn outcome(&mut self, at: usize) -> Option<bool> {
         let durable = self.nodes[at].last.as_mut().expect("a change that is waited for");

@@ -58,6 +58,12 @@ impl Table {
         }));
     }
 
+    /// Has a name no more, and tells nobody: as if it had come without what it belongs to.
+    #[allow(dead_code)] // not all tests do
+    pub(crate) fn lose(&self, name: &str) {
+        self.parts[part_of(name)].lock().remove(name);
+    }
+
     /// What lives at some time, by its names.
     pub(crate) fn live(&self, now: Instant) -> Vec<(String, String)> {
         let parts = self.parts.iter().flat_map(|part| part.lock().clone());
