@@ -97,15 +97,12 @@ pub(crate) fn document(aor: usize, tuple: Tuple) -> String {
     )
 }
 
-/// The tuples of a document, in order; none in one that says closed of itself.
+/// The tuples of a document, in its order; none in one that says closed of itself.
 pub(crate) fn tuples(body: &[u8]) -> Vec<Tuple> {
     const BEFORE: &[u8] = b"sip:d"; // contacts alone are such URIs
     let contacts = memmem::find_iter(body, BEFORE).map(|at| &body[at + BEFORE.len()..]);
     let ends = contacts.filter_map(|rest| Some(&rest[..memchr(b'@', rest)?]));
-    let mut tuples: Vec<Tuple> = ends.filter_map(|text| read_tuple(str::from_utf8(text).ok()?)).collect();
-    tuples.sort_unstable();
-    tuples.dedup();
-    tuples
+    ends.filter_map(|text| read_tuple(str::from_utf8(text).ok()?)).collect()
 }
 
 fn read_tuple(text: &str) -> Option<Tuple> {

@@ -221,7 +221,8 @@ impl World {
             if !dialog.is_confirmed || history.has_ended || history.is_doubled || !is_there {
                 continue;
             }
-            if dialog.shown != said[0].shown {
+            let is_lost = self.streams.has_lost(client.index, dialog.ordinal, &self.model);
+            if dialog.shown != said[0].shown && !is_lost {
                 return Err(format!(
                     "{key:?} was last shown {:?}, and the state is {:?}",
                     dialog.shown, said[0].shown

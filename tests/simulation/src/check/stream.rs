@@ -172,6 +172,16 @@ impl Streams {
         }
     }
 
+    /// Whether what a watcher was last told was known to one node alone, which has lost all: nobody knows that it has another
+    /// state than that told before.
+    pub(crate) fn has_lost(&self, client: usize, ordinal: u32, model: &Model) -> bool {
+        let emissions = self.list.get(&(client, ordinal)).map(|stream| stream.emissions.iter());
+        emissions.into_iter().flatten().max_by_key(|e| e.cseq).is_some_and(|last| {
+            let is_over = model.standing[last.node].life != last.life;
+            is_over && !model.has_kept_disk(last.node) && last.known_to == 0
+        })
+    }
+
     /// The way from one node to another, on which all went that was said before, is about to be cut.
     pub(crate) fn parted(&mut self, now: Ms, from: usize, to: usize, healthy_since: Ms) {
         if healthy_since.saturating_add(CATCH_UP_MS) > now {
