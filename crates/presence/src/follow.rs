@@ -38,8 +38,9 @@ impl Shard {
         if self.is_resumed {
             changed.sort_unstable();
             changed.dedup();
-            changed.iter().for_each(|aor| self.update(scene, aor, None, out));
+            // First whom this node notifies from now on: they may have what the others are yet to be told.
             own.iter().for_each(|aor| self.act_for_watchers(scene, aor, out));
+            changed.iter().for_each(|aor| self.update(scene, aor, None, out));
         }
     }
 
@@ -174,11 +175,12 @@ impl Shard {
             watcher.dialog.set_told(std::iter::empty());
             return Ok(Some(watcher.presentity.clone()));
         }
-        // What this node has told itself it knows better.
-        let is_unknown = |watcher: &&mut Watcher| watcher.dialog.told().all(|told| told.is_none());
-        if let Some(watcher) = slot.and_then(|slot| self.watchers.get_mut(slot)).filter(is_unknown) {
+        if let Some(watcher) = slot.and_then(|slot| self.watchers.get_mut(slot)) {
             watcher.is_told_kept = told.is_some();
-            watcher.written = told;
+            // What this node has told itself, or is telling, it knows better.
+            if !watcher.dialog.is_awaiting() && watcher.dialog.told().all(|told| told.is_none()) {
+                watcher.written = told;
+            }
         }
         Ok(None)
     }

@@ -56,11 +56,13 @@ impl Shard {
         }
     }
 
-    /// The watcher has heard that its time is over: so it is, whatever another node took before.
+    /// The watcher has heard that its time is over: so it is, whatever another node took before, heard of by now or not.
     pub(crate) fn keep_end(&mut self, scene: &Scene<'_>, slot: u32) {
         let Some(kept) = &scene.kept.subscriptions else { return };
         let Some(watcher) = self.watchers.get_mut(slot) else { return };
-        if watcher.dialog.expires_at().is_none() && std::mem::take(&mut watcher.is_end_claimed) {
+        let is_claimed = watcher.dialog.expires_at().is_none() && std::mem::take(&mut watcher.is_end_claimed);
+        if is_claimed || (watcher.cseq_reserved > 0 && watcher.dialog.is_ending()) {
+            watcher.cseq_reserved = 0;
             let (now, unix_ms, part) = (scene.now, scene.unix_ms, self.index as usize);
             drop(kept.append(now, unix_ms, part, |change| persist::remove_watcher(change, watcher.tag)));
         }
@@ -200,6 +202,7 @@ impl Watcher {
     /// It is about to be told something: what it has is not known until it answers, and that is written before.
     pub(crate) fn forget_told(&mut self, scene: &Scene<'_>) {
         self.is_contested = false;
+        self.written = None;
         let Some(kept) = &scene.kept.subscriptions else { return };
         if std::mem::take(&mut self.is_told_kept) {
             let part = self.tag.shard() as usize;

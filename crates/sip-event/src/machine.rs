@@ -118,7 +118,7 @@ enum Need {
 pub(crate) struct InFlight {
     subscription: usize,
     version: u64,
-    is_last: bool,
+    pub(crate) is_last: bool,
 }
 
 impl Dialog {

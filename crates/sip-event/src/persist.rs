@@ -119,6 +119,16 @@ impl Dialog {
         is_awaited
     }
 
+    /// Whether a NOTIFY is under way: what the watcher has is known when its outcome is.
+    pub fn is_awaiting(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Whether a NOTIFY is under way after which, if the watcher takes it, nothing is left of the dialog.
+    pub fn is_ending(&self) -> bool {
+        self.subscriptions.len() == 1 && self.in_flight.is_some_and(|sent| sent.is_last)
+    }
+
     /// The version that each subscription's watcher is known to have.
     pub fn told(&self) -> impl Iterator<Item = Option<u64>> {
         self.subscriptions.iter().map(|s| s.told)

@@ -230,7 +230,7 @@ impl Stream {
                 return Err(format!("sent while {} is not answered", own.cseq));
             }
             let is_latest = self.emissions.last().is_some_and(|last| last.branch == own.branch);
-            let is_end = own.is_last && (own.is_informed || own.is_accepted());
+            let is_end = own.is_last && (own.is_informed || (own.is_accepted() && is_next));
             if is_end && is_latest && self.subscribed_at <= own.at {
                 return Err("sent after the last one".to_owned());
             }
