@@ -161,6 +161,7 @@ impl Server {
         let journal = storage.resume(&state.presence);
         links.iter().for_each(Links::serve);
         let stacks: Vec<_> = (0..count).map(|_| Arc::new(WorkerStack::new(stack.clone()))).collect();
+        sockets.iter().try_for_each(WorkerSockets::open)?;
         let mut workers = Vec::new();
         for (share, sockets) in sockets.into_iter().enumerate() {
             let worker = Worker {

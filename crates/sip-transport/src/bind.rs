@@ -5,14 +5,17 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use sip_message::Transport;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::{Config, Error, ListenConfig};
 
 /// Connections that may wait for `accept`; `net.core.somaxconn` bounds it.
 const BACKLOG: i32 = 4_096;
+/// Datagrams that are dropped before a socket is served, at most: more than its buffer holds.
+const DROPPED_MAX: u32 = 1 << 20;
 
-/// The sockets of one listener, one for each worker.
+/// The sockets of one listener, one for each worker. Nothing is served yet: the system refuses connections, and datagrams
+/// wait.
 pub(crate) enum Bound {
     Udp(Vec<UdpSocket>),
     Tcp(Vec<TcpListener>),
@@ -71,8 +74,22 @@ fn tcp(address: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+/// From now on connections are accepted.
+pub(crate) fn listen(listener: &TcpListener) -> io::Result<()> {
+    SockRef::from(listener).listen(BACKLOG)
+}
+
+/// Drops the datagrams that wait; returns how many.
+pub(crate) fn drop_waiting(socket: &UdpSocket) -> u32 {
+    let is_more = |_: &u32| match socket.recv(&mut [0]) {
+        Ok(_) => true,
+        // Other errors are those of datagrams that were sent.
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    };
+    (0..DROPPED_MAX).take_while(is_more).count() as u32
 }
 
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {

@@ -47,7 +47,8 @@ pub struct Transports {
 }
 
 impl Transports {
-    /// Binds every listener for `workers` workers. Port 0 is any free one, the same for all workers.
+    /// Binds every listener for `workers` workers. Port 0 is any free one, the same for all workers. Nothing is served before
+    /// [`WorkerSockets::open`].
     ///
     /// # Errors
     /// An address cannot be had, a transport is not spoken here, a limit is too small; the error names which.

@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use sip_message::Transport::{self, Tcp, Tls, Udp, Ws, Wss};
 use sip_service::{Network, Unreachable};
 use sip_transaction::{Branch, ClientId};
 use sip_transport::{Config, Error, Transports, run_worker};
-use tokio::net::UdpSocket;
+use tokio::net::{TcpStream, UdpSocket};
 
 async fn client(server: SocketAddr) -> UdpSocket {
     let any = if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
@@ -153,9 +154,29 @@ async fn an_address_in_use_is_refused_by_name() {
     }
 }
 
+// RFC 3261 §17.1.2.2: who is not answered sends again, or has turned to another server.
+#[tokio::test]
+async fn what_comes_before_the_start_is_not_carried_out() {
+    let bound = bind(&[(Udp, "127.0.0.1:0"), (Tcp, "127.0.0.1:0")], &Config::default(), 1);
+    let [(Udp, udp), (Tcp, tcp)] = bound.1.local_addresses()[..] else { panic!("two listeners") };
+    let client = client(udp).await;
+    for number in 1..=3 {
+        client.send(request("OPTIONS", Udp, number, 0).as_bytes()).await.expect("sent");
+    }
+    let error = TcpStream::connect(tcp).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+
+    let _server = Server::of(bound);
+    client.send(request("OPTIONS", Udp, 4, 0).as_bytes()).await.expect("sent");
+    let answer = datagram(&client).await;
+    assert!(answer.contains("Call-ID: 4\r\n"), "{answer}");
+    TcpStream::connect(tcp).await.expect("connected");
+}
+
 #[test]
 fn workers_share_a_port_and_the_peers() {
     let (_registry, transports, sockets) = bind(&[(Udp, "127.0.0.1:0")], &Config::default(), 3);
+    sockets.iter().for_each(|sockets| sockets.open().expect("opened"));
     let [(Transport::Udp, address)] = transports.local_addresses()[..] else { panic!("one listener") };
     let (handler, _events) = recorder(&transports);
     let (stop, _) = tokio::sync::broadcast::channel::<()>(1);

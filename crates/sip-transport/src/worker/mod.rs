@@ -15,6 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::local::Local;
+use crate::bind::{drop_waiting, listen};
 use crate::tcp::{self, Command};
 use crate::transports::run_error;
 use crate::udp::{self, Outbox};
@@ -27,7 +28,7 @@ const FORGET_TICKS: u64 = 6_000;
 /// How long a stopping worker waits for its connections to write what waits and close.
 const STOP: Duration = Duration::from_secs(3);
 
-/// One worker's sockets, bound, to be given to [`run_worker`] on its thread.
+/// One worker's sockets, bound: to be opened, and given to [`run_worker`] on its thread.
 pub struct WorkerSockets {
     index: usize,
     /// By listener.
@@ -53,6 +54,28 @@ impl WorkerSockets {
 
     pub(crate) fn add_tcp(&mut self, address: SocketAddr, listener: TcpListener) {
         self.tcp.push((address, listener));
+    }
+
+    /// From now on what comes is served: connections are accepted, which the system refused until now, and datagrams that
+    /// came before are dropped. Who sent them sends them again (RFC 3261 §17.1.1.2, §17.1.2.2), or has turned to another
+    /// server since, and would be surprised if they were carried out after what that one did.
+    ///
+    /// # Errors
+    /// The system does not let a socket listen, as another process does on the same port.
+    pub fn open(&self) -> Result<(), Error> {
+        for (address, listener) in &self.tcp {
+            let transport = Transport::Tcp;
+            listen(listener).map_err(|source| Error::Bind { transport, address: *address, source })?;
+        }
+        let dropped: u32 = self.udp.iter().map(|(_, socket)| drop_waiting(socket)).sum();
+        if dropped > 0 {
+            tracing::info!(
+                worker = self.index,
+                datagrams = dropped,
+                "what came before the start is not carried out"
+            );
+        }
+        Ok(())
     }
 
     /// Which worker this is, counted from 0.

@@ -125,10 +125,15 @@ impl Server {
     }
 
     pub fn with(blocks: &[(Transport, &str)], config: &Config) -> Self {
-        let (registry, transports, mut sockets) = bind(blocks, config, 1);
+        Self::of(bind(blocks, config, 1))
+    }
+
+    /// What is bound is served from now on.
+    pub fn of((registry, transports, mut sockets): (Registry, Arc<Transports>, Vec<WorkerSockets>)) -> Self {
         let (handler, events) = recorder(&transports);
         let (stop, stopped) = oneshot::channel();
         let sockets = sockets.pop().expect("a worker");
+        sockets.open().expect("opened");
         let running = run_worker(sockets, Arc::clone(&transports), Arc::clone(&handler), async {
             let _dropped = stopped.await;
         });

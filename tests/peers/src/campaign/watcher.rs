@@ -43,6 +43,9 @@ struct Dialog {
     shown: BTreeMap<u64, u64>,
     /// Publications that were shown, and then no longer.
     gone: BTreeSet<u64>,
+    /// When another node began to tell it, and what that one has shown of each publication since.
+    turned_at: Option<Instant>,
+    shown_by_teller: BTreeMap<u64, u64>,
     /// When SUBSCRIBEs were sent that a NOTIFY has yet to answer.
     asks: Vec<Instant>,
     /// A SUBSCRIBE was acknowledged.
@@ -256,7 +259,11 @@ impl Dialog {
             // Two nodes that did not hear each other may both have told it: who goes on does not know what it has.
             let was_split =
                 teller.is_some_and(|(node, _)| scene.nodes.deaf.iter().any(|(hearer, _)| *hearer == node));
-            if self.asks.pop().is_some() {
+            // A node that began again tells by itself what it does not know to be known: the answer may yet come, as it is asked
+            // again, too.
+            let has_begun_again =
+                self.teller != teller && self.teller.map(|(node, _)| node) == teller.map(|(node, _)| node);
+            if !has_begun_again && self.asks.pop().is_some() {
                 // It was asked for.
             } else if self.teller != teller || skipped >= TAKEN_OVER || was_split {
                 scene.tally.told_again += 1;
@@ -266,16 +273,24 @@ impl Dialog {
             }
         }
         let node = teller.map(|(node, _)| node);
-        // A watcher that is told by another node is shown what that one has heard so far.
-        let has_turned = self.teller.map(|(node, _)| node) != node;
+        // A watcher that is told by another node is shown what that one has heard so far, and then what it hears.
+        if self.teller.map(|(node, _)| node) != node {
+            self.turned_at = Some(now);
+            self.shown_by_teller.clear();
+        }
+        let is_lately = |at: Instant| now.saturating_duration_since(at) < LAG_MAX;
+        let has_turned = self.turned_at.is_some_and(is_lately);
+        let by_teller = &self.shown_by_teller;
         let deaf = &scene.nodes.deaf;
-        let excuse = |made: &Made, highest: u64| {
-            let is_recent = now.saturating_duration_since(made.changed) < LAG_MAX;
+        // Of a publication that is not shown the number is 0.
+        let excuse = |made: &Made, highest: u64, tuple: &u64, number: u64| {
+            let is_hearing = has_turned && by_teller.get(tuple).is_none_or(|before| *before <= number);
+            let is_recent = is_lately(made.changed);
             let written_at =
                 made.sent_to.get(&highest).map(|(node, _)| *node).into_iter().chain(made.removed_at);
             let is_deaf =
                 node.is_some_and(|hearer| written_at.into_iter().any(|at| deaf.contains(&(hearer, at))));
-            is_deaf || (has_turned && is_recent)
+            is_deaf || (is_hearing && is_recent)
         };
         let mut verdict = Verdict::True;
         for (tuple, number) in &document.0 {
@@ -295,7 +310,7 @@ impl Dialog {
                     )
                 };
                 if !is_late {
-                    verdict.join(excuse(made, highest), what);
+                    verdict.join(excuse(made, highest, tuple, *number), what);
                 }
             }
         }
@@ -304,7 +319,7 @@ impl Dialog {
             if let Some(made) = made.get(tuple).filter(|made| !is_shown && !made.may_be_gone(now)) {
                 let what =
                     || format!("{tuple}={highest} is no longer shown; {}", made.describe(*highest, now));
-                verdict.join(excuse(made, *highest), what);
+                verdict.join(excuse(made, *highest, tuple, 0), what);
             }
         }
         match verdict {
@@ -319,6 +334,7 @@ impl Dialog {
         for (tuple, number) in &document.0 {
             let highest = self.shown.entry(*tuple).or_default();
             *highest = (*highest).max(*number);
+            self.shown_by_teller.insert(*tuple, *number);
         }
         self.last = Some(document);
         finding
