@@ -172,11 +172,7 @@ impl Shard {
                 });
             }
         }
-        if let Some(kept) = &scene.kept.subscriptions {
-            let is_known = |watcher: &Watcher| {
-                let key = watcher.tag.to_bytes();
-                kept.replica.as_ref().is_some_and(|r| r.owner(part, persist::TOLD, &key).is_some())
-            };
+        if scene.kept.subscriptions.is_some() {
             for (_, watcher) in self.watchers.iter().filter(|(_, watcher)| watcher.cseq_reserved > 0) {
                 into.append(part, |change| {
                     watcher.put(change, now, unix_ms);
@@ -184,11 +180,6 @@ impl Shard {
                         Some(written) => watcher.put_told(change, written.iter().copied(), now, unix_ms),
                         None if watcher.is_told_kept => {
                             watcher.put_told(change, watcher.dialog.told(), now, unix_ms);
-                        }
-                        // A record that others know of is theirs to have, even if it says nothing any more: who lacks it
-                        // would ask for ever.
-                        None if is_known(watcher) => {
-                            watcher.put_told(change, watcher.dialog.told().map(|_| None), now, unix_ms);
                         }
                         None => {}
                     }
