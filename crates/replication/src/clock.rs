@@ -52,6 +52,12 @@ impl Clock {
         self.base_ms.fetch_max(stamp.unix_ms().saturating_sub(elapsed), Ordering::AcqRel);
     }
 
+    /// Gives out nothing up to a stamp that follows one that was given out or seen. What time it is it does not tell: whoever
+    /// made it may have looked at the time before that one came.
+    pub fn keep_above(&self, stamp: Stamp) {
+        self.last.fetch_max(stamp.0, Ordering::AcqRel);
+    }
+
     fn reading(&self, now: Instant) -> u64 {
         self.base_ms.load(Ordering::Acquire).saturating_add(self.elapsed_ms(now)) << 16
     }
@@ -90,5 +96,18 @@ mod tests {
         assert!(first < second);
         fast.observe(later, Stamp(5));
         assert!(fast.next(later) > first, "nobody is put back");
+    }
+
+    // A thread that looked at the time before another stamped something, and follows that up, puts no clock forward: else
+    // nodes that do so run away from one that is cut off, and what a client does there counts as before.
+    #[test]
+    fn what_follows_a_stamp_tells_no_time() {
+        let now = Instant::now();
+        let clock = Clock::new(now, 1000);
+        let late = now + Duration::from_millis(80);
+        let known = clock.next(late);
+        clock.keep_above(Stamp(known.0 + 1));
+        assert!(clock.next(now).0 > known.0 + 1);
+        assert_eq!(clock.next(late + Duration::from_millis(1)), Stamp(1081 << 16));
     }
 }

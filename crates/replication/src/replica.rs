@@ -302,7 +302,7 @@ impl Replica {
             records.retain_mut(|record| {
                 let version = match weight {
                     Weight::Change => version,
-                    Weight::Claim => self.just_after(&state, now, record, version),
+                    Weight::Claim => self.just_after(&state, record, version),
                 };
                 self.place(&mut state, now, unix_ms, part, version, record)
             });
@@ -337,11 +337,11 @@ impl Replica {
     }
 
     /// The least version of ours beyond the one that is known.
-    fn just_after(&self, state: &Part, now: Instant, record: &Record<'_>, otherwise: Version) -> Version {
+    fn just_after(&self, state: &Part, record: &Record<'_>, otherwise: Version) -> Version {
         let Some(known) = state.version(record.kind, record.key) else { return otherwise };
         let stamp = Stamp(known.stamp.0.saturating_add(1));
         // No later change gets it again.
-        self.clock.observe(now, stamp);
+        self.clock.keep_above(stamp);
         Version { stamp, node: self.node }
     }
 
