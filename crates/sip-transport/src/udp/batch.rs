@@ -98,10 +98,8 @@ fn peer(storage: &SockaddrStorage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
-    use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::udp::outbox::{Datagram, send_batch, send_one};
 
     fn pair(host: &str) -> (UdpSocket, UdpSocket) {
         let bind = || UdpSocket::bind((host, 0)).expect("bound");
@@ -140,49 +138,6 @@ mod tests {
             batch.receive(&b).expect("received");
             let peers: Vec<_> = batch.datagrams().map(|(_, peer)| peer).collect();
             assert_eq!(peers, [a.local_addr().expect("an address")]);
-        }
-    }
-
-    /// Prints what a batch saves: `cargo test --release -p sip-transport -- --ignored --nocapture batches`.
-    #[test]
-    #[ignore = "a measurement"]
-    fn batches_beat_single_calls() {
-        const ROUNDS: u32 = 4_000;
-        let (a, b) = pair("127.0.0.1");
-        let to = b.local_addr().expect("an address");
-        let octets = Bytes::from(vec![b'x'; 900]);
-        let datagrams: Vec<_> =
-            (0..BATCH).map(|_| Datagram { to, bytes: octets.clone(), client: None }).collect();
-        let mut batches = ReceiveBatches::new();
-        let batch = batches.of_family(true);
-        let mut buffer = vec![0; 65_536];
-        for _ in 0..3 {
-            let mut spent = [Duration::ZERO; 4];
-            for _ in 0..ROUNDS {
-                let mut timed = |which: usize, work: &mut dyn FnMut()| {
-                    let began = Instant::now();
-                    work();
-                    spent[which] += began.elapsed();
-                };
-                timed(0, &mut || datagrams.iter().for_each(|d| send_one(&a, d).expect("sent")));
-                timed(1, &mut || {
-                    for _ in 0..BATCH {
-                        let (bytes, _) = b.recv_from(&mut buffer).expect("received");
-                        drop(std::hint::black_box(Bytes::copy_from_slice(&buffer[..bytes])));
-                    }
-                });
-                timed(2, &mut || assert_eq!(send_batch(&a, &datagrams).expect("sent"), BATCH));
-                timed(3, &mut || {
-                    batch.receive(&b).expect("received");
-                    batch.datagrams().for_each(|datagram| drop(std::hint::black_box(datagram)));
-                });
-                assert!(batch.is_full());
-            }
-            let [send_one, receive_one, send_many, receive_many] =
-                spent.map(|spent| spent.as_nanos() / u128::from(ROUNDS) / BATCH as u128);
-            println!(
-                "ns: sendto {send_one}, sendmmsg {send_many}; recvfrom {receive_one}, recvmmsg {receive_many}"
-            );
         }
     }
 }
