@@ -46,8 +46,8 @@ struct Dialog {
     /// When another node began to tell it, and what that one has shown of each publication since.
     turned_at: Option<Instant>,
     shown_by_teller: BTreeMap<u64, u64>,
-    /// When SUBSCRIBEs were sent that a NOTIFY has yet to answer.
-    asks: Vec<Instant>,
+    /// SUBSCRIBEs that a NOTIFY has yet to follow (RFC 6665 §4.2.1.2).
+    asks: Vec<Ask>,
     /// A SUBSCRIBE was acknowledged.
     is_acknowledged: bool,
     /// It was asked to end, or nobody knows.
@@ -56,9 +56,19 @@ struct Dialog {
     unknown_to: BTreeSet<usize>,
 }
 
+/// A SUBSCRIBE that a NOTIFY with the same state may follow.
+#[derive(Debug)]
+struct Ask {
+    cseq: u32,
+    /// When it was sent, or answered if that was late.
+    at: Instant,
+    is_answered: bool,
+}
+
 /// What a SUBSCRIBE is to do.
 pub(crate) struct Subscribe {
     call_id: String,
+    cseq: u32,
     kind: Kind,
 }
 
@@ -128,7 +138,7 @@ impl Role for Watcher {
         }
         let dialog = self.dialog.as_mut()?;
         dialog.local_cseq += 1;
-        dialog.asks.push(scene.now);
+        dialog.asks.push(Ask { cseq: dialog.local_cseq, at: scene.now, is_answered: false });
         dialog.may_end |= kind == Kind::End;
         let (name, call_id, cseq, of) = (&self.name, dialog.call_id.clone(), dialog.local_cseq, self.of);
         let (uri, tag) = match &dialog.remote_tag {
@@ -147,12 +157,17 @@ impl Role for Watcher {
              Event: presence
              Expires: {expires}"
         );
-        Some((text, Subscribe { call_id, kind }))
+        Some((text, Subscribe { call_id, cseq, kind }))
     }
 
     fn answered(&mut self, scene: &mut Scene<'_>, node: usize, act: Subscribe, response: &Message) {
         let line = response.start_line().to_owned();
-        if line.starts_with("SIP/2.0 200") {
+        let is_accepted = line.starts_with("SIP/2.0 200");
+        if let Some(dialog) = self.dialog_of(&act) {
+            dialog.asks.retain(|ask| ask.cseq != act.cseq || is_accepted);
+            dialog.asks.iter_mut().filter(|ask| ask.cseq == act.cseq).for_each(|ask| ask.is_answered = true);
+        }
+        if is_accepted {
             scene.tally.acknowledged += 1;
             if let Some(dialog) = self.dialog_of(&act) {
                 dialog.remote_tag = tag_of(response.header("To"));
@@ -188,7 +203,7 @@ impl Role for Watcher {
             scene.tally.late += 1;
             let now = scene.now;
             if let Some(dialog) = self.dialog_of(&act) {
-                dialog.asks.push(now);
+                dialog.asks.push(Ask { cseq: act.cseq, at: now, is_answered: true });
             }
         }
     }
@@ -222,14 +237,14 @@ impl Role for Watcher {
         let teller = node.map(|node| (node, scene.nodes.lives[node]));
         let is_over = request.header("Subscription-State").starts_with("terminated");
         if !is_over || !request.body().is_empty() {
+            let asks = format!("{:?}", dialog.asks);
             let finding =
                 dialog.look(scene, self.of, teller, cseq - last_cseq, Document::read(request.body()));
             if let Some(finding) = finding {
                 let (name, last) = (&self.name, dialog.teller);
                 scene.tally.complain(format!(
-                    "{name} in {call_id}, CSeq {cseq} after {last_cseq}, by {teller:?} after {last:?}, asked {:?} ago: \
-                     {finding}",
-                    dialog.asks.last().map(Instant::elapsed)
+                    "{name} in {call_id}, CSeq {cseq} after {last_cseq}, by {teller:?} after {last:?}, asked {asks}: \
+                     {finding}"
                 ));
             }
         }
@@ -253,18 +268,17 @@ impl Dialog {
         document: Document,
     ) -> Option<String> {
         let (now, made) = (scene.now, &scene.truth.0[of]);
-        self.asks.retain(|asked| now.saturating_duration_since(*asked) < ANSWER_LIMIT);
+        self.asks.retain(|ask| now.saturating_duration_since(ask.at) < ANSWER_LIMIT);
         let mut finding = None;
         if self.last.as_ref() == Some(&document) {
             // Two nodes that did not hear each other may both have told it: who goes on does not know what it has.
             let was_split =
                 teller.is_some_and(|(node, _)| scene.nodes.deaf.iter().any(|(hearer, _)| *hearer == node));
-            // A node that began again tells by itself what it does not know to be known: the answer may yet come, as it is asked
-            // again, too.
-            let has_begun_again =
-                self.teller != teller && self.teller.map(|(node, _)| node) == teller.map(|(node, _)| node);
-            if !has_begun_again && self.asks.pop().is_some() {
-                // It was asked for.
+            // A node that begins to tell it may do so by itself, not knowing what the watcher has. What another SUBSCRIBE asks
+            // for is yet to come.
+            let may_follow = |ask: &Ask| ask.is_answered || self.teller == teller;
+            if let Some(at) = self.asks.iter().rposition(may_follow) {
+                self.asks.remove(at);
             } else if self.teller != teller || skipped >= TAKEN_OVER || was_split {
                 scene.tally.told_again += 1;
             } else {
