@@ -60,11 +60,12 @@ impl Pause {
         let woke_ms = self.woke_ms.load(Ordering::Acquire);
         let is_over = now_ms.saturating_sub(woke_ms) >= self.patience_ms;
         if is_over || has_heard(Stamp(self.woke.load(Ordering::Acquire))) {
+            self.woke_ms.store(0, Ordering::Release);
+            // Not before it is so: whoever reads it may act on it at once.
             tracing::info!(
                 milliseconds = now_ms.saturating_sub(woke_ms),
                 "what others did meanwhile is here: requests are taken again"
             );
-            self.woke_ms.store(0, Ordering::Release);
         }
     }
 

@@ -149,7 +149,7 @@ impl Servers {
 
     async fn ask_sentinel(&self, sentinel: &Peer, primary: &str) -> Result<Peer, EngineError> {
         // Sentinels have users of their own, and are asked what anybody may know.
-        let mut connection = self.open(sentinel, RedisConnectionInfo::default(), Duration::ZERO).await?;
+        let mut connection = self.open(sentinel, nobody(), Duration::ZERO).await?;
         let mut ask = redis::cmd("SENTINEL");
         let found: Option<(String, u16)> =
             ask.arg("GET-MASTER-ADDR-BY-NAME").arg(primary).query_async(&mut connection).await?;
@@ -168,7 +168,7 @@ impl Servers {
     }
 
     fn credentials(&self) -> RedisConnectionInfo {
-        let mut credentials = RedisConnectionInfo::default();
+        let mut credentials = nobody();
         if let Some(username) = &self.options.username {
             credentials = credentials.set_username(username);
         }
@@ -201,6 +201,12 @@ impl Servers {
             .set_response_timeout(Some(self.patience + longer));
         Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
     }
+}
+
+/// The server's own default user. Servers are not told which library this is: that would be a refusal in the log of one which does
+/// not let its users say so, with every connection.
+fn nobody() -> RedisConnectionInfo {
+    RedisConnectionInfo::default().set_skip_set_lib_name()
 }
 
 /// The primary of a range of slots, `[first, last, [host, port, …], …]`, if the slot is one of them.

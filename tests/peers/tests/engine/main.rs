@@ -2,3 +2,4 @@
 
 mod failure;
 mod nodes;
+mod secured;

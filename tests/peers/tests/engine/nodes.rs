@@ -51,8 +51,15 @@ impl Plan {
     }
 
     pub(crate) fn start(&self, name: &str) -> Result<Rollcall> {
+        let mut node = self.start_alone(name)?;
+        wait_until_up(&mut node)?;
+        Ok(node)
+    }
+
+    /// The same, though it may not reach its engine.
+    pub(crate) fn start_alone(&self, name: &str) -> Result<Rollcall> {
         let secret = self.folder.path().join("cluster.key");
-        let mut node = Rollcall::start(&format!(
+        Rollcall::start(&format!(
             "{OPEN}\n[server]\nnode = \"{name}\"\ndrain_seconds = 0\n[replication]\nengine = \"redis\"\n\
              secret_file = \"{}\"\npeer_timeout_ms = {}\n{}\n{}{}",
             secret.display(),
@@ -60,9 +67,7 @@ impl Plan {
             self.keys,
             self.engine,
             self.storage,
-        ))?;
-        wait_until_up(&mut node)?;
-        Ok(node)
+        ))
     }
 
     /// Starts several at once.
