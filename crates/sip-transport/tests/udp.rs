@@ -117,6 +117,27 @@ async fn port_unreachable_is_reported() {
     }
 }
 
+// RFC 3261 §18.4: an error is all that there is then, and what was received before it is not received again.
+#[tokio::test]
+async fn nothing_is_received_again_with_an_error() {
+    for host in ["127.0.0.1:0", "[::1]:0"] {
+        let mut server = Server::start(&[(Udp, host)]);
+        let client = client(server.address(Udp)).await;
+        client.send(request("OPTIONS", Udp, 1, 0).as_bytes()).await.expect("sent");
+        assert_eq!(first_line(datagram(&client).await.as_bytes()), "SIP/2.0 200 OK");
+        assert!(matches!(server.event().await, Event::Message(..)));
+        let nobody = client.local_addr().expect("an address");
+        drop(client);
+        for id in (1..=3).map(ClientId) {
+            let branch = Branch { id, loop_hash: 1 };
+            let text = format!("OPTIONS sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP h:5060;branch={branch}\r\n\r\n");
+            server.transports.send(&server.flow(Udp, nobody), Bytes::from(text), Some(id)).expect("sent");
+            let event = server.event().await;
+            assert!(matches!(event, Event::Unreachable(client) if client == id), "{event:?}");
+        }
+    }
+}
+
 // RFC 3261 §18.4: what cannot even be sent is reported, too.
 #[tokio::test]
 async fn a_message_beyond_the_datagram_size_is_reported() {

@@ -71,14 +71,14 @@ impl ReceiveBatch {
         self.received.len() == BATCH
     }
 
-    /// The datagrams of the last call, each in a buffer of its own, with their source.
-    pub(crate) fn datagrams(&self) -> impl Iterator<Item = (Bytes, SocketAddr)> {
+    /// Takes out the datagrams of the last call, each in a buffer of its own, with their source.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (Bytes, SocketAddr)> {
         let heads = self.heads.chunks_exact(HEAD_BYTES);
         let tails = self.tails.chunks_exact(TAIL_BYTES);
-        heads.zip(tails).zip(&self.received).filter_map(|((head, tail), (bytes, peer))| {
+        heads.zip(tails).zip(self.received.drain(..)).filter_map(|((head, tail), (bytes, peer))| {
             // A datagram from port 0 cannot be answered.
             let peer = peer.filter(|peer| peer.port() != 0)?;
-            let octets = match head.get(..*bytes) {
+            let octets = match head.get(..bytes) {
                 Some(whole) => Bytes::copy_from_slice(whole),
                 None => [head, tail.get(..bytes.checked_sub(HEAD_BYTES)?)?].concat().into(),
             };
@@ -121,9 +121,10 @@ mod tests {
             let batch = batches.of_family(to.is_ipv4());
             batch.receive(&b).expect("received");
             let from = a.local_addr().expect("an address");
-            let received: Vec<_> = batch.datagrams().collect();
+            let received: Vec<_> = batch.take().collect();
             assert_eq!(received, texts.map(|text| (Bytes::from(text), from)));
             assert!(!batch.is_full());
+            assert_eq!(batch.take().count(), 0, "they are taken once");
             assert_eq!(batch.receive(&b).expect_err("empty").kind(), io::ErrorKind::WouldBlock);
         }
     }
@@ -136,7 +137,7 @@ mod tests {
             a.send_to(b"x", b.local_addr().expect("an address")).expect("sent");
             let batch = batches.of_family(host != "::1");
             batch.receive(&b).expect("received");
-            let peers: Vec<_> = batch.datagrams().map(|(_, peer)| peer).collect();
+            let peers: Vec<_> = batch.take().map(|(_, peer)| peer).collect();
             assert_eq!(peers, [a.local_addr().expect("an address")]);
         }
     }

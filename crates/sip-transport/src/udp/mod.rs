@@ -61,8 +61,9 @@ fn receive_batch<H: Handler>(
     let mut batches = local.receive_batches();
     let batch = batches.of_family(listener.address.is_ipv4());
     // A batch that is not full emptied the socket: telling the runtime so saves the call that would find nothing. What
-    // comes after it raises a new event. After an error, there may well be more.
-    let mut outcome = Ok(());
+    // comes after it raises a new event. After an error, there may well be more. Where all that there is is an error, the
+    // runtime calls nothing.
+    let mut outcome = Err(io::ErrorKind::WouldBlock.into());
     let _readiness = socket.try_io(Interest::READABLE, || {
         outcome = batch.receive(socket);
         match &outcome {
@@ -79,7 +80,7 @@ fn receive_batch<H: Handler>(
         }
         return;
     }
-    for (octets, remote) in batch.datagrams() {
+    for (octets, remote) in batch.take() {
         let flow = Flow {
             transport: listener.transport,
             local: listener.address,
