@@ -8,10 +8,10 @@ use crate::shell::cargo;
 pub(crate) struct Options {
     /// The first seed.
     #[arg(long, default_value_t = 0)]
-    pub(crate) seed: u64,
+    seed: u64,
     /// How many seeds; without it one, and all that happens in it is printed.
     #[arg(long)]
-    pub(crate) runs: Option<u64>,
+    runs: Option<u64>,
 }
 
 /// Runs the simulation, built for release.
