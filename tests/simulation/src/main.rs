@@ -9,6 +9,9 @@ use std::time::Instant;
 use clap::Parser;
 use simulation::{Report, Setting, run};
 
+/// Seeds from one word on how far it is to the next.
+const WORD: u64 = 1_000;
+
 /// Nodes and messages are made and dropped all the time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -54,7 +57,7 @@ fn one(seed: u64) -> ExitCode {
 fn many(arguments: &Arguments, runs: u64) -> ExitCode {
     #[allow(clippy::disallowed_methods)] // how long it took
     let began = Instant::now();
-    let next = AtomicU64::new(0);
+    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
     let (sum, failures) = (Mutex::new(Report::default()), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..arguments.threads {
@@ -76,6 +79,10 @@ fn many(arguments: &Arguments, runs: u64) -> ExitCode {
                             println!("seed {seed}: a panic");
                             failures.lock().expect("nobody panics").push(seed);
                         }
+                    }
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if done.is_multiple_of(WORD) && done < runs {
+                        println!("{done} of {runs} after {:.0} s", began.elapsed().as_secs_f64());
                     }
                 }
             });
