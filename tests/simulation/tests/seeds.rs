@@ -1,4 +1,4 @@
-//! Seeds that once found something. CI (`.ci/run`) runs a thousand others, with a release build.
+//! Seeds that once found something. CI (`.ci/run`) runs a thousand, from 0 on, with a release build.
 
 use std::sync::Mutex;
 use std::thread;

@@ -69,7 +69,9 @@ impl Secured {
             ca.display(),
             password.display()
         );
-        Ok(Plan::new("alone", &[self.tls], "ack = \"peer\"")?.in_memory().with_engine(&keys))
+        // Handshakes take a slow machine its time.
+        let plan = Plan::new("alone", &[self.tls], "ack = \"peer\"\nack_wait_ms = 5000")?;
+        Ok(plan.in_memory().with_engine(&keys))
     }
 }
 
@@ -104,7 +106,7 @@ fn register_alice(at: &Rollcall) -> Result<()> {
 #[test]
 fn nodes_share_an_engine_over_tls_as_a_user_of_few_rights() -> Result<()> {
     let secured = Secured::start()?;
-    let plan = secured.plan("ca.pem", "password")?.with_timeout(1_000);
+    let plan = secured.plan("ca.pem", "password")?;
     let [a, mut b] = plan.start_all(["a", "b"])?;
     register_alice(&a)?;
     b.wait_for_metric(BINDINGS, 1.0)?;
