@@ -26,7 +26,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// What CI runs: formatting, lints, docs, every test.
+    /// What CI runs first: formatting, lints, docs, every test.
     Ci,
     /// Every test, those with real peers too; installs what they need when it can.
     Test,

@@ -47,7 +47,7 @@ impl Clock {
 
     /// Takes note of another's stamp: it is not later than now, whatever this clock shows.
     pub fn observe(&self, now: Instant, stamp: Stamp) {
-        self.last.fetch_max(stamp.0, Ordering::AcqRel);
+        self.keep_above(stamp);
         // Rounded up: two clocks that both round down would put each other forward by a part of a millisecond with every
         // message, and run away from one that is cut off.
         let elapsed = now.saturating_duration_since(self.began).as_nanos().div_ceil(1_000_000);

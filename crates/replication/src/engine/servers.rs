@@ -203,8 +203,8 @@ impl Servers {
     }
 }
 
-/// The server's own default user. Servers are not told which library this is: that would be a refusal in the log of one which does
-/// not let its users say so, with every connection.
+/// The server's own default user. Servers are not told which library this is: one that does not let its users say so would log a
+/// refusal with every connection.
 fn nobody() -> RedisConnectionInfo {
     RedisConnectionInfo::default().set_skip_set_lib_name()
 }

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use crate::nodes::{BINDINGS, Plan};
 
-/// What the nodes' user may do.
-const RULES: &str = include_str!("../../../../deploy/redis/users.acl");
+/// The users of a Redis: the nodes' one, and what it may do.
+const USERS: &str = include_str!("../../../../deploy/redis/users.acl");
 
 /// A CA, a Redis with a certificate that it signed, and the file with the password of the nodes' user.
 struct Secured {
@@ -31,8 +31,9 @@ impl Secured {
             ("other.pem", &other.pem),
             ("redis.pem", &certificate),
             ("redis.key", &key),
-            ("password", "of the nodes\n"),
-            ("wrong", "of nobody\n"),
+            ("users.acl", &USERS.replace("PASSWORD", "of-the-nodes")),
+            ("password", "of-the-nodes\n"),
+            ("wrong", "of-nobody\n"),
         ] {
             fs::write(folder.path().join(name), text)?;
         }
@@ -49,11 +50,9 @@ impl Secured {
             &path("ca.pem"),
             "--tls-auth-clients",
             "no",
+            "--aclfile",
+            &path("users.acl"),
         ])?;
-        let rules = RULES.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace);
-        let set: Vec<&str> = ["ACL", "SETUSER"].into_iter().chain(rules.skip(1)).collect();
-        let set: Vec<String> = set.iter().map(|word| word.replace("PASSWORD", "of the nodes")).collect();
-        redis.ask(&set.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(Self { redis, tls, folder })
     }
 
@@ -102,7 +101,7 @@ fn register_alice(at: &Rollcall) -> Result<()> {
     register(&mut alice, "alice", 1, "Contact: <sip:alice@192.0.2.1>;expires=600").map(drop)
 }
 
-/// All that nodes do with an engine, its comparison after a restart included, is done as that user and over TLS.
+/// What nodes do with an engine, the comparison of one that comes later included, is done as that user and over TLS.
 #[test]
 fn nodes_share_an_engine_over_tls_as_a_user_of_few_rights() -> Result<()> {
     let secured = Secured::start()?;
@@ -137,7 +136,7 @@ fn who_is_not_let_in_or_does_not_believe_serves_alone() -> Result<()> {
         let mut alone = secured.plan(ca, password)?.start_alone("alone")?;
         let log = alone.log();
         assert!(log.lines().any(|line| line.contains(" WARN ") && line.contains(why)), "{why}");
-        assert!(!log.contains("of nobody"), "passwords are not logged");
+        assert!(!log.contains("of-nobody"), "passwords are not logged");
         register_alice(&alone)?;
         assert_eq!(alone.metric("rollcall_replication_unacked_total")?, 1.0);
     }
