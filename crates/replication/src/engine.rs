@@ -5,6 +5,7 @@
 //! as well: they answer from there, go on with it when the engine is away, and say again what the engine has lost.
 
 mod compare;
+mod connection;
 mod entry;
 mod lane;
 mod lease;
@@ -13,6 +14,7 @@ mod names;
 mod script;
 mod servers;
 mod tell;
+mod tls;
 
 use std::fmt;
 use std::io;
@@ -25,7 +27,8 @@ use tokio::task::JoinSet;
 use self::lane::Lane;
 use self::names::Names;
 use self::servers::Servers;
-pub use self::servers::{EngineError, EngineTls, Layout, ServerOptions};
+pub use self::servers::{EngineError, Layout, ServerOptions};
+pub use self::tls::{EngineTls, EngineTlsError};
 use crate::driver::{Driver, Driving, Pace};
 use crate::outlog::LANES;
 use crate::{NodeId, Replica};

@@ -37,7 +37,7 @@ mod writer;
 pub use assertion::Assertion;
 pub use clock::Clock;
 pub use compact::Owner;
-pub use engine::{Engine, EngineError, EngineOptions, EngineTls, Layout, ServerOptions};
+pub use engine::{Engine, EngineError, EngineOptions, EngineTls, EngineTlsError, Layout, ServerOptions};
 pub use error::{Error, Unkept};
 pub use expiry::{instant_of, unix_ms_of};
 pub use files::{Directory, Files, SegmentFile};

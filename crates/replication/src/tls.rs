@@ -136,11 +136,7 @@ impl Tls {
         let own = certificates(CredentialFile::Certificate, certificate)?;
         let named = |source| CredentialsError::Pem { of: CredentialFile::Key, path: key.into(), source };
         let key = PrivateKeyDer::from_pem_file(key).map_err(named)?;
-        let mut roots = RootCertStore::empty();
-        for root in certificates(CredentialFile::Ca, ca)? {
-            roots.add(root)?;
-        }
-        let roots = Arc::new(roots);
+        let roots = Arc::new(roots_of(ca)?);
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build()?;
         let connecting = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -177,8 +173,17 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Those who sign for others, from a file.
+pub(crate) fn roots_of(ca: &Path) -> Result<RootCertStore, CredentialsError> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(CredentialFile::Ca, ca)? {
+        roots.add(root)?;
+    }
+    Ok(roots)
 }
 
 fn certificates(of: CredentialFile, path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {

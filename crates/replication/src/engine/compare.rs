@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
-use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc;
 
+use super::connection::Connection;
 use super::entry::{self, Left, VERSION_BYTES};
 use super::{Again, EngineError, Shared};
 use crate::backoff::Backoff;
@@ -120,7 +120,7 @@ impl Comparison<'_> {
     /// Takes those of a page of records that are news here.
     async fn take(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         page: &[Vec<u8>],
         lanes: &[usize],
     ) -> Result<(), EngineError> {
@@ -150,7 +150,7 @@ impl Comparison<'_> {
 
     async fn fetch(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         lacking: &[(&Vec<u8>, Kind, &[u8])],
     ) -> Result<(), EngineError> {
         if lacking.is_empty() {

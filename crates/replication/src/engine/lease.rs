@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
 use tokio::time::sleep;
 
+use super::connection::Connection;
 use super::entry::LogId;
 use super::{EngineError, Shared, script};
 use crate::driver::{unless, until_true};
@@ -127,7 +127,7 @@ async fn leave(shared: &Shared) -> Result<(), EngineError> {
 }
 
 /// A server that drops records when its memory is full loses what it acknowledged.
-async fn warn_of_eviction(connection: &mut MultiplexedConnection) -> Result<(), EngineError> {
+async fn warn_of_eviction(connection: &mut Connection) -> Result<(), EngineError> {
     let memory: String = redis::cmd("INFO").arg("memory").query_async(connection).await?;
     let policy = memory.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
     if let Some(policy) = policy.filter(|policy| *policy != "noeviction") {

@@ -4,8 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-
+use super::connection::Connection;
 use super::entry::{EngineClock, Entry, LogId};
 use super::{EngineError, Shared};
 use crate::backoff::Backoff;
@@ -70,11 +69,7 @@ async fn listen(shared: &Shared, lane: usize) -> Result<Infallible, EngineError>
 }
 
 /// Where reading goes on: after the last entry that was read, if the log still has it.
-async fn begin(
-    shared: &Shared,
-    lane: usize,
-    connection: &mut MultiplexedConnection,
-) -> Result<LogId, EngineError> {
+async fn begin(shared: &Shared, lane: usize, connection: &mut Connection) -> Result<LogId, EngineError> {
     let head: Option<String> = redis::cmd("GET").arg(shared.names.head(lane)).query_async(connection).await?;
     let head = head.map(|id| id.parse()).transpose()?.unwrap_or_default();
     match shared.lanes[lane].read_to() {

@@ -1,8 +1,7 @@
 //! What the engine runs whole: one script for each thing that must not be done in halves.
 
-use redis::aio::MultiplexedConnection;
-
 use super::EngineError;
+use super::connection::Connection;
 
 /// A change, of one AOR mostly: those of its records that are news are held from now on, and are in the log.
 ///
@@ -77,9 +76,6 @@ return {before or '', all}
 ";
 
 /// Has a server learn a script. Returns what it is called by from then on, there.
-pub(super) async fn load(
-    connection: &mut MultiplexedConnection,
-    script: &str,
-) -> Result<String, EngineError> {
+pub(super) async fn load(connection: &mut Connection, script: &str) -> Result<String, EngineError> {
     Ok(redis::cmd("SCRIPT").arg("LOAD").arg(script).query_async(connection).await?)
 }

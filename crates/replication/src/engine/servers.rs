@@ -1,16 +1,14 @@
 //! The engine's servers: which of them has a virtual shard, and connections with it.
 
+use std::io;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
-    RedisError, TlsCertificates, Value,
-};
-
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use super::EngineTls;
+use super::connection::Connection;
 use super::names::slot;
 use crate::backoff::Backoff;
 use crate::{Malformed, Peer};
@@ -30,13 +28,6 @@ pub struct ServerOptions {
     pub tls: Option<EngineTls>,
 }
 
-/// Whose certificates are taken.
-#[derive(Clone, Debug, Default)]
-pub struct EngineTls {
-    /// In PEM, those who sign for the servers; `None`: those that this machine trusts.
-    pub ca: Option<Vec<u8>>,
-}
-
 /// How the servers of an engine stand to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -54,7 +45,10 @@ pub enum Layout {
 /// Why the engine is not of use for the moment.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// It says so, or is not reached.
+    /// It is not reached.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It says so, or does not answer.
     #[error(transparent)]
     Redis(#[from] RedisError),
     /// The server found is a replica.
@@ -105,11 +99,7 @@ impl Servers {
     }
 
     /// Connects with the server that has a virtual shard. Its answers may take `longer` than those to plain commands.
-    pub(super) async fn connect(
-        &self,
-        lane: usize,
-        longer: Duration,
-    ) -> Result<MultiplexedConnection, EngineError> {
+    pub(super) async fn connect(&self, lane: usize, longer: Duration) -> Result<Connection, EngineError> {
         let server = self.primary_of(lane).await?;
         self.connect_to(&server, longer).await
     }
@@ -119,7 +109,7 @@ impl Servers {
         &self,
         server: &Peer,
         longer: Duration,
-    ) -> Result<MultiplexedConnection, EngineError> {
+    ) -> Result<Connection, EngineError> {
         let mut connection = self.open(server, self.credentials(), longer).await?;
         let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut connection).await?;
         let is_primary = matches!(role.first(), Some(Value::BulkString(role)) if role == b"master");
@@ -183,23 +173,10 @@ impl Servers {
         server: &Peer,
         credentials: RedisConnectionInfo,
         longer: Duration,
-    ) -> Result<MultiplexedConnection, EngineError> {
-        let (host, port) = (server.host.clone(), server.port);
-        let client = match &self.options.tls {
-            None => Client::open(
-                ConnectionAddr::Tcp(host, port).into_connection_info()?.set_redis_settings(credentials),
-            )?,
-            Some(tls) => {
-                let address = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
-                let info: ConnectionInfo = address.into_connection_info()?.set_redis_settings(credentials);
-                let certificates = TlsCertificates { client_tls: None, root_cert: tls.ca.clone() };
-                Client::build_with_tls(info, certificates)?
-            }
-        };
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.patience))
-            .set_response_timeout(Some(self.patience + longer));
-        Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
+    ) -> Result<Connection, EngineError> {
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.patience + longer));
+        let opening = Connection::open(server, self.options.tls.as_ref(), &credentials, config);
+        timeout(self.patience, opening).await.map_err(io::Error::from)?
     }
 }
 

@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
 use tokio::sync::{mpsc, watch};
 
+use super::connection::Connection;
 use super::entry::{LogId, Stored};
 use super::lane::Lane;
 use super::{Again, EngineError, Shared, script};
@@ -55,7 +55,7 @@ struct Teller<'a> {
 
 /// What a server has to know a change of this node by.
 struct Session {
-    connection: MultiplexedConnection,
+    connection: Connection,
     change: String,
     enter: String,
     epoch: String,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use replication::{EngineOptions, EngineTls, Layout, Peer, ServerOptions};
+use replication::{EngineOptions, EngineTls, EngineTlsError, Layout, Peer, ServerOptions};
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
@@ -114,19 +114,19 @@ impl RedisConfig {
         if self.username.is_some() && self.password_file.is_none() {
             return expected("username", "expected password_file with it");
         }
-        let read = |key: &str, path: &PathBuf| {
-            fs::read(path).map_err(|error| fault(key, format!("{}: {error}", path.display())))
-        };
         let password = match &self.password_file {
             None => None,
             Some(path) => {
-                let octets = read("password_file", path)?;
-                let text = String::from_utf8(octets)
-                    .map_err(|_| fault("password_file", "expected UTF-8".to_owned()))?;
+                let text = fs::read_to_string(path)
+                    .map_err(|error| fault("password_file", format!("{}: {error}", path.display())))?;
                 Some(text.trim_end_matches(['\r', '\n']).to_owned())
             }
         };
-        let ca = self.ca.as_ref().map(|path| read("ca", path)).transpose()?;
+        let tls = self.tls.then(|| EngineTls::new(self.ca.as_deref())).transpose();
+        let tls = tls.map_err(|error| {
+            let key = if matches!(error, EngineTlsError::Ca(_)) { "ca" } else { "tls" };
+            fault(key, error.to_string())
+        })?;
         Ok(EngineOptions {
             servers: ServerOptions {
                 layout: match self.layout {
@@ -137,7 +137,7 @@ impl RedisConfig {
                 servers,
                 username: self.username.clone(),
                 password,
-                tls: self.tls.then_some(EngineTls { ca }),
+                tls,
             },
             prefix: self.prefix.clone(),
             log_entries_max: self.log_entries_max,
@@ -165,6 +165,7 @@ mod tests {
             (RedisConfig { prefix: String::new(), ..good() }, "prefix"),
             (RedisConfig { log_entries_max: 255, ..good() }, "log_entries_max"),
             (RedisConfig { ca: Some("ca.pem".into()), ..good() }, "ca"),
+            (RedisConfig { ca: Some("/nowhere/at/all".into()), tls: true, ..good() }, "ca"),
             (RedisConfig { username: Some("u".to_owned()), ..good() }, "username"),
             (RedisConfig { password_file: Some("/nowhere/at/all".into()), ..good() }, "password_file"),
         ] {
