@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use peers::{Redis, Rollcall, UserAgent, contacts, free_port, register};
+use peers::{
+    Redis, Rollcall, Signal, UserAgent, contacts, free_port, pidf, publish, register, subscribe, told,
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-use crate::nodes::{BINDINGS, Plan};
+use crate::nodes::{BINDINGS, Plan, SUBSCRIPTIONS};
 
 /// The users of a Redis: the nodes' one, and what it may do.
 const USERS: &str = include_str!("../../../../deploy/redis/users.acl");
@@ -101,12 +103,13 @@ fn register_alice(at: &Rollcall) -> Result<()> {
     register(&mut alice, "alice", 1, "Contact: <sip:alice@192.0.2.1>;expires=600").map(drop)
 }
 
-/// What nodes do with an engine, the comparison of one that comes later included, is done as that user and over TLS.
+/// What nodes do with an engine is done as that user and over TLS: they tell and hear, compare, act for one that was killed and
+/// for one that left.
 #[test]
 fn nodes_share_an_engine_over_tls_as_a_user_of_few_rights() -> Result<()> {
     let secured = Secured::start()?;
-    let plan = secured.plan("ca.pem", "password")?;
-    let [a, mut b] = plan.start_all(["a", "b"])?;
+    let plan = secured.plan("ca.pem", "password")?.with_timeout(2_000);
+    let [mut a, mut b] = plan.start_all(["a", "b"])?;
     register_alice(&a)?;
     b.wait_for_metric(BINDINGS, 1.0)?;
     assert_eq!(a.metric("rollcall_replication_unacked_total")?, 0.0, "the engine had it before the 200");
@@ -117,12 +120,29 @@ fn nodes_share_an_engine_over_tls_as_a_user_of_few_rights() -> Result<()> {
     let place = format!("laddr={}", secured.tls);
     assert!(theirs.iter().all(|line| line.contains(&place)), "{clients}");
 
-    drop(a);
+    let (mut alice, mut bob) = (UserAgent::udp(b.sip())?, UserAgent::udp(a.sip())?);
+    subscribe(&mut bob, 1, None, 600)?;
+    told(&mut bob)?;
+    b.wait_for_metric(SUBSCRIPTIONS, 1.0)?;
+    a.kill()?;
+    publish(&mut alice, "", &pidf("desk", "open"))?;
+    assert_eq!(told(&mut bob)?.sender_port()?, b.sip_port());
+
     let mut c = plan.start("c")?;
     c.wait_for_metric(BINDINGS, 1.0)?;
+    c.wait_for_metric(SUBSCRIPTIONS, 1.0)?;
     assert_eq!(contacts(&c, "alice")?, ["<sip:alice@192.0.2.1"]);
+    b.signal(Signal::TERM)?;
+    b.wait()?;
+    alice.turn_to(c.sip())?;
+    publish(&mut alice, "", &pidf("mobile", "open"))?;
+    assert_eq!(told(&mut bob)?.sender_port()?, c.sip_port());
+
     let refused = secured.redis.ask(&["ACL", "LOG"])?;
     assert_eq!(refused, "", "nothing that they did was refused");
+    // Asked of a cluster only.
+    assert_eq!(secured.redis.ask(&["ACL", "DRYRUN", "rollcall", "CLUSTER", "SLOTS"])?, "OK");
+    assert_ne!(secured.redis.ask(&["ACL", "DRYRUN", "rollcall", "CLUSTER", "NODES"])?, "OK");
     Ok(())
 }
 
