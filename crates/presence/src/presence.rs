@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ use sip_service::{
     Stripe, Unsent,
 };
 
+use crate::answers::Answers;
 use crate::follow::KINDS;
 use crate::keep::Told;
 use crate::keys::{LocalTag, SHARDS, WatcherKey};
@@ -46,6 +47,7 @@ pub struct Clock {
 /// and a next hop located; nothing is sent, and nobody who holds a lock of the registrar or of the endpoint calls in.
 pub struct Presence {
     endpoint: Arc<Endpoint>,
+    answers: Arc<Answers>,
     registrations: Arc<dyn Registrations>,
     settings: ArcSwap<Current>,
     metrics: Metrics,
@@ -71,8 +73,9 @@ impl Presence {
         now: Instant,
     ) -> Arc<Self> {
         let unix_ms = (clock.unix_ms)();
-        Arc::new(Self {
+        Arc::new_cyclic(|presence| Self {
             endpoint,
+            answers: Arc::new(Answers(Weak::clone(presence))),
             registrations,
             settings: ArcSwap::from_pointee(Current::new(settings, &metrics)),
             metrics,
@@ -276,7 +279,7 @@ impl Presence {
     /// Sends what was put out; no lock is held.
     pub(crate) fn send(self: &Arc<Self>, now: Instant, out: Vec<Outgoing>) {
         for Outgoing { client, flow, bytes, key, published_at } in out {
-            let user: Arc<dyn ClientUser> = Arc::<Self>::clone(self);
+            let user: Arc<dyn ClientUser> = Arc::<Answers>::clone(&self.answers);
             match self.endpoint.request(now, client, false, bytes, &flow, user, key.0) {
                 Ok(()) => {
                     if let Some(published_at) = published_at {
@@ -291,11 +294,28 @@ impl Presence {
                             tracing::warn!("NOTIFY not sent: too many client transactions")
                         }
                     }
-                    self.metrics.notify_failed(ClientFailure::Unreachable);
-                    self.conclude(now, key, Input::Failed(Failure::Unreachable));
+                    self.failed(now, key, ClientFailure::Unreachable);
                 }
             }
         }
+    }
+
+    /// A NOTIFY has its final response.
+    pub(crate) fn answered(self: &Arc<Self>, now: Instant, key: WatcherKey, response: &Response) {
+        let code = response.status();
+        self.metrics.notify_answered(code);
+        let retry_after_seconds = headers::retry_after_seconds(response);
+        self.conclude(now, key, Input::Answered { code, retry_after_seconds });
+    }
+
+    /// A NOTIFY will have none.
+    pub(crate) fn failed(self: &Arc<Self>, now: Instant, key: WatcherKey, failure: ClientFailure) {
+        self.metrics.notify_failed(failure);
+        let failure = match failure {
+            ClientFailure::Timeout => Failure::Timeout,
+            ClientFailure::Unreachable => Failure::Unreachable,
+        };
+        self.conclude(now, key, Input::Failed(failure));
     }
 
     /// The outcome of a NOTIFY, and what comes of it.
@@ -404,27 +424,6 @@ static NOTHING_KEPT: Kept = Kept { publications: None, subscriptions: None };
 #[derive(Debug, Default)]
 pub struct Restoring {
     told: Told,
-}
-
-impl ClientUser for Presence {
-    fn on_response(self: Arc<Self>, now: Instant, branch: u32, response: Response) {
-        let code = response.status();
-        if code.is_provisional() {
-            return;
-        }
-        self.metrics.notify_answered(code);
-        let retry_after_seconds = headers::retry_after_seconds(&response);
-        self.conclude(now, WatcherKey(branch), Input::Answered { code, retry_after_seconds });
-    }
-
-    fn on_failure(self: Arc<Self>, now: Instant, branch: u32, failure: ClientFailure) {
-        self.metrics.notify_failed(failure);
-        let failure = match failure {
-            ClientFailure::Timeout => Failure::Timeout,
-            ClientFailure::Unreachable => Failure::Unreachable,
-        };
-        self.conclude(now, WatcherKey(branch), Input::Failed(failure));
-    }
 }
 
 impl fmt::Debug for Presence {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -292,6 +293,11 @@ impl World {
                 pen.write();
                 let last = self.now - self.rng.random_range(0..=self.nodes[node].disk_delay).min(self.now);
                 self.nodes[node].disk.crash(last);
+            }
+            let presence = Arc::downgrade(&process.presence);
+            drop(process);
+            if presence.strong_count() > 0 {
+                self.fail(format!("node {node}: something keeps a process that is gone"));
             }
         }
         if !keeps_disk {
