@@ -51,7 +51,10 @@ pub(crate) fn destination(request: &Request, domains: &Domains) -> Destination {
         (Method::Register, Some(_)) => Destination::Registrar,
         (Method::Register, None) if is_listener && !has_user => Destination::Registrar,
         (Method::Publish, Some(domain)) if has_user && domain.presence => Destination::Publish,
-        (Method::Subscribe, Some(domain)) if has_user && domain.presence && !in_dialog => {
+        // Some watchers keep the AOR as Request-URI within the dialog: of presence it can be with us alone.
+        (Method::Subscribe, Some(domain))
+            if has_user && domain.presence && (!in_dialog || is_of_presence(request)) =>
+        {
             Destination::Subscribe
         }
         // Within a dialog of ours the Request-URI is our own Contact (RFC 3261 §12.2.1.1).
@@ -60,6 +63,12 @@ pub(crate) fn destination(request: &Request, domains: &Domains) -> Destination {
         (_, None) if !is_listener => Destination::Proxy,
         _ => Destination::Local,
     }
+}
+
+/// Whether its Event is the package that we serve.
+fn is_of_presence(request: &Request) -> bool {
+    let event = request.header(HeaderName::Event).map(EventType::parse);
+    event.is_some_and(|event| event.is_ok_and(|event| event.package == "presence"))
 }
 
 fn leads_elsewhere(request: &Request, domains: &Domains) -> bool {

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result};
 use peers::{
     ADMIN_LIMIT, Message, OPEN as CONFIG, Process, Rollcall, Signal, UserAgent, binary, free_port, get, pidf,
-    publish,
+    publish, told,
 };
 
 /// Exit codes of sysexits.h.
@@ -239,6 +239,44 @@ fn a_reload_switches_presence_off() -> Result<()> {
     let answer = bob.receive("SIP/2.0 489")?;
     assert_eq!(answer.header("Call-ID"), "after");
     assert_eq!(answer.header("Allow-Events"), "dialog");
+    Ok(())
+}
+
+/// Within a dialog the Request-URI is the remote target (RFC 3261 §12.2.1.1). Of watchers that put the AOR there a subscription
+/// to presence is refreshed and ended all the same; one to another package is with a device.
+#[test]
+fn a_watcher_may_name_the_user_within_the_dialog() -> Result<()> {
+    let server = Rollcall::start(CONFIG)?;
+    let (mut alice, mut bob) = (UserAgent::udp(server.sip())?, UserAgent::udp(server.sip())?);
+    register(&mut alice, "alice")?;
+    subscribe(&mut bob, "watch")?;
+    let to = bob.receive("SIP/2.0 200")?.header("To").to_owned();
+    let first = told(&mut bob)?;
+    let again = |bob: &mut UserAgent, to: &str, cseq: u32, more: &str| {
+        bob.request(&format!(
+            "SUBSCRIBE sip:alice@example.test SIP/2.0
+             From: <sip:bob@example.test>;tag=s
+             To: {to}
+             Call-ID: watch
+             CSeq: {cseq} SUBSCRIBE
+             Contact: <sip:bob@{{here}}>
+             {more}"
+        ))
+    };
+    for (cseq, expires, state) in [(2, 300, "active"), (3, 0, "terminated")] {
+        again(&mut bob, &to, cseq, &format!("Event: presence\nExpires: {expires}"))?;
+        assert_eq!(bob.receive("SIP/2.0 200")?.header("Expires"), expires.to_string());
+        let next = told(&mut bob)?;
+        assert!(next.header("Subscription-State").starts_with(state), "{next:?}");
+        assert_eq!(next.cseq()?, first.cseq()? + cseq - 1);
+    }
+    again(&mut bob, &to, 4, "Event: presence\nExpires: 300")?;
+    bob.receive("SIP/2.0 481")?;
+
+    again(&mut bob, "<sip:alice@example.test>;tag=of-a-device", 5, "Event: dialog\nExpires: 300")?;
+    let forwarded = alice.receive("SUBSCRIBE ")?;
+    alice.answer(&forwarded, "200 OK", "", "Expires: 300")?;
+    bob.receive("SIP/2.0 200")?;
     Ok(())
 }
 
