@@ -113,12 +113,6 @@ pub(crate) struct Part {
     sweep_at_ms: Arc<AtomicU64>,
 }
 
-/// What is known of a key is of no use from then on.
-fn over_at_ms(entry: &Entry) -> u64 {
-    let margin = if entry.is_removed { Duration::ZERO } else { EXPIRED_MARGIN };
-    entry.expires_ms.saturating_add(milliseconds(margin))
-}
-
 impl Part {
     pub(crate) fn new() -> Self {
         Self {
@@ -195,9 +189,12 @@ impl Part {
 
     /// Forgets what is over. What an earlier version would have outlasted is a removal from then on.
     pub(crate) fn sweep(&mut self, now_ms: u64) {
+        if self.sweep_at_ms.load(Ordering::Acquire) > now_ms {
+            return;
+        }
         let (mut over, mut next_ms) = (Vec::new(), u64::MAX);
         for (hash, entry) in &self.entries {
-            match over_at_ms(entry) {
+            match self.over_at_ms(hash, entry) {
                 at_ms if at_ms <= now_ms => over.push((*hash, *entry)),
                 at_ms => next_ms = next_ms.min(at_ms),
             }
@@ -217,6 +214,14 @@ impl Part {
         }
     }
 
+    /// From when on [`Part::sweep`] makes something else of an entry. What an earlier version would have outlasted is a removal
+    /// at the end that it was given: a while in which it is neither there nor removed would bring the earlier one back.
+    fn over_at_ms(&self, hash: &KeyHash, entry: &Entry) -> u64 {
+        let is_exact = entry.is_removed || self.outlasted.contains_key(hash);
+        let margin = if is_exact { Duration::ZERO } else { EXPIRED_MARGIN };
+        entry.expires_ms.saturating_add(milliseconds(margin))
+    }
+
     /// Whose what is there is.
     pub(crate) fn owners(&self) -> BTreeSet<NodeId> {
         self.entries.values().filter(|entry| !entry.is_removed).map(|entry| entry.version.node).collect()
@@ -233,7 +238,8 @@ impl Part {
 
     /// What there is in some buckets, a bit for each, and has not ended. In order, as all that comes of it on another node
     /// then happens in the same order in every run.
-    pub(crate) fn list(&self, buckets: u64, now_ms: u64) -> Vec<Listed> {
+    pub(crate) fn list(&mut self, buckets: u64, now_ms: u64) -> Vec<Listed> {
+        self.sweep(now_ms);
         let is_asked = |hash: &KeyHash| buckets >> hash.bucket() & 1 == 1;
         let listed = self.entries.iter().filter(|(hash, entry)| is_asked(hash) && entry.expires_ms > now_ms);
         let mut listed: Vec<_> =
@@ -276,7 +282,7 @@ impl Part {
 
     fn set(&mut self, hash: KeyHash, entry: Option<Entry>) {
         if let Some(entry) = &entry {
-            self.sweep_at_ms.fetch_min(over_at_ms(entry), Ordering::AcqRel);
+            self.sweep_at_ms.fetch_min(self.over_at_ms(&hash, entry), Ordering::AcqRel);
         }
         let bucket = &mut self.digests[hash.bucket()];
         match (self.entries.entry(hash), entry) {
@@ -388,11 +394,12 @@ mod tests {
 
         for part in [&mut part, &mut other] {
             let digests = *part.digests();
-            part.sweep(610_000);
+            part.sweep(599_999);
+            assert_eq!(part.tombstone(KIND, b"a"), None, "it is there");
+            assert_eq!(part.list(u64::MAX, 600_000).len(), 1, "others are told, without a gap");
             assert_eq!(*part.digests(), digests, "nobody has to be told again who knows the version");
             let (tombstone, version) = part.tombstone(KIND, b"a").expect("it is remembered as removed");
             assert_eq!((&*tombstone.key, version.stamp), (b"a".as_slice(), Stamp(7)));
-            assert_eq!(part.list(u64::MAX, 610_000).len(), 1, "and others are told");
             assert_eq!(part.mark(&mark("a", 5, 1, false, 3_600_000)), None);
             part.sweep(3_720_000);
             assert_eq!((part.len(), part.tombstones().count()), (0, 0));

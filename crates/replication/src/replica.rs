@@ -563,7 +563,9 @@ impl Owner for Replica {
     }
 
     fn assert(&self, part: usize, into: &Assertion<'_>) {
-        let state = self.part(part).lock();
+        let mut state = self.part(part).lock();
+        // What ended a moment ago, before an earlier version would have, is not its owner's to say any more.
+        state.sweep(self.scale(into.now));
         let place = |version| Some(Place::new(u8::try_from(part).unwrap_or(0), version));
         for (hash, Tombstone { kind, key, note }, version, expires_ms) in state.tombstones() {
             if into.wanted.is_none_or(|wanted| wanted.contains(&hash)) {

@@ -139,6 +139,24 @@ fn what_was_made_shorter_does_not_last_longer() {
     assert!((0..3).all(|node| cluster.known(node) == 0), "nor is it remembered longer");
 }
 
+// From the moment at which the shorter ends, a node that starts is not told the longer.
+#[test]
+fn what_has_ended_is_known_without_a_gap() {
+    let mut cluster = Cluster::new(&["a", "b", "c"], Setting::default());
+    cluster.connect_all();
+    cluster.put(0, "alice", "1", seconds(600));
+    cluster.run(seconds(1));
+    for (from, to) in [(0, 2), (2, 0), (1, 2), (2, 1)] {
+        cluster.cut(from, to);
+    }
+    cluster.put(0, "alice", "2", seconds(30));
+    cluster.run(seconds(33));
+    cluster.restart(0);
+    cluster.connect_all();
+    cluster.run(seconds(2));
+    assert_eq!((cluster.state(0), cluster.state(1)), (vec![], vec![]), "who has not heard may still have it");
+}
+
 // A node that others ask for what it cannot say would be asked at every comparison.
 #[test]
 fn what_nobody_has_is_forgotten_when_it_is_asked_for() {

@@ -78,6 +78,8 @@ pub(crate) struct Standing {
     pub(crate) thawed_at: Ms,
     /// Lives that lost all at their end.
     pub(crate) has_lost_disk: bool,
+    /// When a process of it last ended.
+    pub(crate) crashed_at: Option<Ms>,
 }
 
 /// A node, in one of its lives.
@@ -149,7 +151,11 @@ impl Model {
             if is_success {
                 let execution = &mut history.executions[index];
                 execution.acked_at.get_or_insert(at);
-                execution.has_other |= is_by_peer;
+                // Who said that it has it may have died before that was heard.
+                let may_be_gone = |(node, standing): (usize, &Standing)| {
+                    node != execution.node && standing.crashed_at.is_some_and(|at| at >= execution.at)
+                };
+                execution.has_other |= is_by_peer && !self.standing.iter().enumerate().any(may_be_gone);
             } else if history.executions[index].acked_at.is_none() {
                 history.executions.remove(index);
             }
@@ -159,6 +165,7 @@ impl Model {
     /// A node crashes: with its disk, or losing all.
     pub(crate) fn crashed(&mut self, at: Ms, node: usize, keeps_disk: bool, ways: &Ways) {
         self.standing[node].has_lost_disk |= !keeps_disk;
+        self.standing[node].crashed_at = Some(at);
         let settled = ways.all_healthy_since().map(|since| since + self.settle_ms);
         let all = (1 << self.standing.len()) - 1;
         for execution in self.keys.values_mut().flat_map(|history| &mut history.executions) {

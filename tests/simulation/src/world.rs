@@ -263,9 +263,8 @@ impl World {
         self.enter(node);
         let process = Process::start(&self.setting, node, self.lives, &self.nodes[node].disk);
         self.nodes[node].process = Some(process);
-        let has_lost_disk = self.model.standing[node].has_lost_disk;
-        self.model.standing[node] =
-            Standing { life: self.lives, is_serving: false, thawed_at: self.now, has_lost_disk };
+        let standing = &mut self.model.standing[node];
+        *standing = Standing { life: self.lives, is_serving: false, thawed_at: self.now, ..*standing };
     }
 
     /// A process ends at once. Others see its connections end, unless its machine is gone too.
