@@ -173,6 +173,7 @@ impl Shard {
         {
             // Another node, which notified too, has told it something else.
             watcher.dialog.set_told(std::iter::empty());
+            watcher.written = None;
             return Ok(Some(watcher.presentity.clone()));
         }
         if let Some(watcher) = slot.and_then(|slot| self.watchers.get_mut(slot)) {
@@ -180,6 +181,12 @@ impl Shard {
             // What this node has told itself, or is telling, it knows better.
             if !watcher.dialog.is_awaiting() && watcher.dialog.told().all(|told| told.is_none()) {
                 watcher.written = told;
+            }
+        } else if !self.is_resumed {
+            // Its watcher may yet be heard of; what was written down of it before does not count any more.
+            match told {
+                Some(told) => drop(self.told.insert(tag, told)),
+                None => drop(self.told.remove(&tag)),
             }
         }
         Ok(None)

@@ -1,7 +1,7 @@
 //! What of a shard outlives the process: written down as it changes, taken back at the next start.
 
 use hashbrown::HashMap;
-use replication::{Assertion, Durable, Malformed, Record, unix_ms_of};
+use replication::{Assertion, Durable, unix_ms_of};
 use sip_event::Input;
 use sip_message::Aor;
 
@@ -56,12 +56,14 @@ impl Shard {
         }
     }
 
-    /// The watcher has heard that its time is over: so it is, whatever another node took before, heard of by now or not.
+    /// The watcher knows that its time is over, if what it answered was the last NOTIFY: so it is, whatever another node took
+    /// before, heard of by now or not.
     pub(crate) fn keep_end(&mut self, scene: &Scene<'_>, slot: u32) {
         let Some(kept) = &scene.kept.subscriptions else { return };
         let Some(watcher) = self.watchers.get_mut(slot) else { return };
-        let is_claimed = watcher.dialog.expires_at().is_none() && std::mem::take(&mut watcher.is_end_claimed);
-        if is_claimed || (watcher.cseq_reserved > 0 && watcher.dialog.is_ending()) {
+        if watcher.dialog.is_ending()
+            && (std::mem::take(&mut watcher.is_end_claimed) || watcher.cseq_reserved > 0)
+        {
             watcher.cseq_reserved = 0;
             let (now, unix_ms, part) = (scene.now, scene.unix_ms, self.index as usize);
             drop(kept.append(now, unix_ms, part, |change| persist::remove_watcher(change, watcher.tag)));
@@ -95,13 +97,22 @@ impl Shard {
     }
 
     /// Takes a subscription back, or takes note of one that another node notifies.
-    pub(crate) fn restore_watcher(&mut self, watcher: Watcher) -> u32 {
+    pub(crate) fn restore_watcher(&mut self, mut watcher: Watcher) -> u32 {
+        watcher.written = self.told.remove(&watcher.tag);
         let fingerprint = 0; // of a SUBSCRIBE whose copies are no longer on their way
         let (tag, presentity) = (watcher.tag, watcher.presentity.clone());
         let slot = self.watchers.insert(watcher);
         self.tags.insert(tag, slot);
         self.presentities.entry(presentity).or_default().watchers.push(WatcherRef { slot, fingerprint });
         slot
+    }
+
+    /// Takes back what a watcher has, which is kept for it if it is not back yet.
+    pub(crate) fn restore_told(&mut self, tag: LocalTag, told: Versions) {
+        match self.tags.get(&tag).and_then(|slot| self.watchers.get_mut(*slot)) {
+            Some(watcher) => watcher.written = Some(told),
+            None => drop(self.told.insert(tag, told)),
+        }
     }
 
     /// All presentities, in an order that is the same in every run.
@@ -118,19 +129,13 @@ impl Shard {
     }
 
     /// All that was kept is back: watchers are told what they do not have, and timers run.
-    pub(crate) fn resume(&mut self, scene: &Scene<'_>, told: &mut Told, out: &mut Vec<Outgoing>) {
+    pub(crate) fn resume(&mut self, scene: &Scene<'_>, out: &mut Vec<Outgoing>) {
         self.is_resumed = true;
+        self.told = HashMap::new();
         // What was taken over before now may not be on the disk yet.
         scene.has_reserved.set(true);
         let slots: Vec<u32> = self.watchers.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            if let Some(watcher) = self.watchers.get_mut(slot)
-                && let Some(written) = told.take(watcher.tag)
-            {
-                watcher.written = Some(written);
-            }
-            self.arm_watcher(scene, slot);
-        }
+        slots.into_iter().for_each(|slot| self.arm_watcher(scene, slot));
         let aors = self.aors();
         for aor in aors {
             self.act_for_watchers(scene, &aor, out);
@@ -178,7 +183,8 @@ impl Shard {
                     watcher.put(change, now, unix_ms);
                     match &watcher.written {
                         Some(written) => watcher.put_told(change, written.iter().copied(), now, unix_ms),
-                        None if watcher.is_told_kept => {
+                        // Of those whom others notify no more is known.
+                        None if watcher.is_told_kept && watcher.is_ours => {
                             watcher.put_told(change, watcher.dialog.told(), now, unix_ms);
                         }
                         None => {}
@@ -199,21 +205,5 @@ impl Watcher {
             let part = self.tag.shard() as usize;
             drop(kept.append(scene.now, scene.unix_ms, part, |out| persist::remove_told(out, self.tag)));
         }
-    }
-}
-
-/// What watchers are known to have, by what was written down, until they are back.
-#[derive(Debug, Default)]
-pub(crate) struct Told(HashMap<LocalTag, Versions>);
-
-impl Told {
-    pub(crate) fn read(&mut self, record: &Record<'_>) -> Result<(), Malformed> {
-        let (tag, written) = persist::read_told(record)?;
-        self.0.insert(tag, written);
-        Ok(())
-    }
-
-    fn take(&mut self, tag: LocalTag) -> Option<Versions> {
-        self.0.remove(&tag)
     }
 }

@@ -30,7 +30,7 @@ pub use error::Error;
 pub use foreign::{publication_key, publication_note, publication_value, read_publication_note};
 pub use metrics::Metrics;
 pub use persist::{PUBLICATION, SUBSCRIPTION, TOLD, read_publication_key};
-pub use presence::{Clock, Presence, Restoring};
+pub use presence::{Clock, Presence};
 pub use presence_doc::Composition;
 pub use presentity::{Publication, Retired};
 pub use scene::Kept;

@@ -23,7 +23,6 @@ use sip_service::{
 
 use crate::answers::Answers;
 use crate::follow::KINDS;
-use crate::keep::Told;
 use crate::keys::{LocalTag, SHARDS, WatcherKey};
 use crate::persist;
 use crate::scene::{Counts, Kept, Outgoing, Scene};
@@ -101,7 +100,6 @@ impl Presence {
         now: Instant,
         record: &Record<'_>,
         own: Option<NodeId>,
-        restoring: &mut Restoring,
     ) -> Result<Option<usize>, Malformed> {
         let settings = self.settings.load();
         let scene = self.scene(now, &settings);
@@ -131,7 +129,10 @@ impl Presence {
                 scene.remember_watcher(&watcher);
                 self.shard_of(&watcher.presentity).lock().restore_watcher(watcher);
             }
-            persist::TOLD => restoring.told.read(record)?,
+            persist::TOLD => {
+                let (tag, told) = persist::read_told(record)?;
+                self.shards.get(tag.shard() as usize).ok_or(Malformed)?.lock().restore_told(tag, told);
+            }
             _ => return Ok(None),
         }
         persist::part(record).map(Some)
@@ -144,9 +145,9 @@ impl Presence {
 
     /// All that was kept is back, bindings too, and what other nodes have: from now on watchers are told what they do not
     /// have.
-    pub fn resume(self: &Arc<Self>, now: Instant, mut restoring: Restoring) {
+    pub fn resume(self: &Arc<Self>, now: Instant) {
         for shard in &self.shards {
-            self.with_scene(now, |scene, out| shard.lock().resume(scene, &mut restoring.told, out));
+            self.with_scene(now, |scene, out| shard.lock().resume(scene, out));
         }
     }
 
@@ -419,12 +420,6 @@ fn shard_index(aor: &Aor) -> usize {
 }
 
 static NOTHING_KEPT: Kept = Kept { publications: None, subscriptions: None };
-
-/// What is known only while state is taken back.
-#[derive(Debug, Default)]
-pub struct Restoring {
-    told: Told,
-}
 
 impl fmt::Debug for Presence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

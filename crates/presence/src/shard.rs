@@ -30,7 +30,7 @@ use crate::settings::Served;
 use crate::slots::Slots;
 use crate::subscribe::SubscribeRequest;
 use crate::view::View;
-use crate::watcher::Watcher;
+use crate::watcher::{Versions, Watcher};
 use crate::{DomainConfig, Error, PACKAGE, PIDF, Watchers};
 
 /// What a 200 to PUBLISH says.
@@ -64,6 +64,8 @@ pub(crate) struct Shard {
     pub(crate) watchers: Slots<Watcher>,
     /// Where each watcher is.
     pub(crate) tags: HashMap<LocalTag, u32>,
+    /// What watchers have that are not back yet.
+    pub(crate) told: HashMap<LocalTag, Versions>,
     /// All that was kept is back: watchers are told.
     pub(crate) is_resumed: bool,
     wheel: Wheel<Timer>,
@@ -79,6 +81,7 @@ impl Shard {
             presentities: HashMap::new(),
             watchers: Slots::new(),
             tags: HashMap::new(),
+            told: HashMap::new(),
             is_resumed: false,
             wheel: Wheel::new(now),
             rng: StdRng::seed_from_u64(seed ^ (u64::from(index) << 32)),
@@ -309,7 +312,7 @@ impl Shard {
         if !self.is_current(key) {
             return;
         }
-        if matches!(input, Input::Answered { code, .. } if code.is_success()) {
+        if input.confirms_end() {
             self.keep_end(scene, slot);
         }
         self.drive(scene, slot, input, out);

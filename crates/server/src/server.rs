@@ -114,7 +114,7 @@ impl Server {
         let domains = Arc::new(domains(&config, &transports));
         let network = Arc::clone(&transports) as Arc<dyn sip_service::Network>;
         let state = Arc::new(State::new(&config, &domains, network, metrics, secret, &registry, now)?);
-        let storage = storage::open(
+        let journal = storage::open(
             &config.storage,
             &config.server.data_dir,
             &registry,
@@ -158,7 +158,8 @@ impl Server {
                 Some(cluster.join(ends).await?)
             }
         };
-        let journal = storage.resume(&state.presence);
+        // All is there that can be had: watchers are told what they do not have.
+        state.presence.resume(Instant::now());
         links.iter().for_each(Links::serve);
         let stacks: Vec<_> = (0..count).map(|_| Arc::new(WorkerStack::new(stack.clone()))).collect();
         sockets.iter().try_for_each(WorkerSockets::open)?;

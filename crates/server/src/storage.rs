@@ -5,21 +5,15 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use presence::{Kept, Presence, Restoring};
+use presence::{Kept, Presence};
 use prometheus::Registry;
 use replication::{Journal, Metrics, Owner, Persistence, Replica, Replicated};
 
 use crate::config::{Durability, StorageConfig};
 use crate::server::StartError;
 
-/// State that was taken back, of which watchers are not told yet.
-pub(crate) struct Storage {
-    pub(crate) journal: Option<Arc<Journal>>,
-    restoring: Restoring,
-}
-
 /// Takes back what the journal holds, if any kind of state is to outlive the process. From then on every change is written
-/// to it, and told to other nodes through `replica`.
+/// to it, and told to other nodes through `replica`. Watchers are told of nothing yet.
 #[allow(clippy::too_many_arguments)] // all that state touches
 pub(crate) fn open(
     config: &StorageConfig,
@@ -30,13 +24,12 @@ pub(crate) fn open(
     replica: Option<&Arc<Replica>>,
     are_publications_replicated: bool,
     unix_ms: fn() -> i64,
-) -> Result<Storage, StartError> {
+) -> Result<Option<Arc<Journal>>, StartError> {
     let kinds = config.kinds();
-    let mut restoring = Restoring::default();
     let journal = if kinds.iter().all(|kind| *kind == Durability::Memory) {
         None
     } else {
-        Some(recover(config, data_dir, registry, bindings, presence, replica, &mut restoring, unix_ms)?)
+        Some(recover(config, data_dir, registry, bindings, presence, replica, unix_ms)?)
     };
     let kept = |durability: Durability, is_replicated: bool| {
         let journal = journal.as_ref().filter(|_| durability != Durability::Memory);
@@ -68,18 +61,9 @@ pub(crate) fn open(
         journal
             .set_owners([bindings, presence].into_iter().chain(removed).collect(), replica.map(Arc::clone));
     }
-    Ok(Storage { journal, restoring })
+    Ok(journal)
 }
 
-impl Storage {
-    /// All is there that can be had: watchers are told what they do not have.
-    pub(crate) fn resume(self, presence: &Arc<Presence>) -> Option<Arc<Journal>> {
-        presence.resume(Instant::now(), self.restoring);
-        self.journal
-    }
-}
-
-#[allow(clippy::too_many_arguments)] // as above
 fn recover(
     config: &StorageConfig,
     data_dir: &Path,
@@ -87,7 +71,6 @@ fn recover(
     bindings: &registrar::Store,
     presence: &Presence,
     replica: Option<&Arc<Replica>>,
-    restoring: &mut Restoring,
     unix_ms: fn() -> i64,
 ) -> Result<Arc<Journal>, StartError> {
     let (now, began_unix_ms) = (Instant::now(), unix_ms());
@@ -100,7 +83,7 @@ fn recover(
         let part = match record.kind {
             registrar::BINDING => bindings.restore(&record, now, began_unix_ms).ok(),
             // It reads the wall clock, and what is left counts from the same time.
-            _ => presence.restore(Instant::now(), &record, own, restoring).ok().flatten(),
+            _ => presence.restore(Instant::now(), &record, own).ok().flatten(),
         };
         match (part, replica) {
             (Some(part), Some(replica)) => replica.restore(now, began_unix_ms, part, &record),

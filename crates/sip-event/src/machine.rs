@@ -40,6 +40,15 @@ pub enum Input {
     Wake,
 }
 
+impl Input {
+    /// Whether the watcher knows by it that the subscription is over, if the NOTIFY in flight was the last one: it took that
+    /// one, or knows of no subscription (RFC 6665 §4.2.2).
+    pub fn confirms_end(&self) -> bool {
+        let Self::Answered { code, .. } = self else { return false };
+        matches!(Outcome::of(*code), Outcome::Delivered | Outcome::EndsSubscription | Outcome::EndsDialog)
+    }
+}
+
 /// Why a NOTIFY got no final response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {

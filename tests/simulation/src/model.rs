@@ -226,6 +226,13 @@ impl Model {
         is_past && ((is_original && is_healthy) || (is_settled && !e.is_excused))
     }
 
+    /// Whether a node must know of the last request for a key: it took that one in this life, or must have heard of it.
+    pub(crate) fn knows_last(&self, key: &Key, (node, life): Life, at: Ms, ways: &Ways) -> bool {
+        let executions = self.keys.get(key).into_iter().flat_map(|history| &history.executions);
+        let last = executions.max_by_key(|e| (e.operation, e.at));
+        last.is_some_and(|e| (e.node, e.life) == (node, life) || self.is_known(e, node, at, ways))
+    }
+
     /// The values that a key may have on a node.
     pub(crate) fn allowed(&self, key: &Key, node: usize, at: Ms, ways: &Ways) -> BTreeSet<Option<u32>> {
         let mut allowed = BTreeSet::from([None]);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use presence::{Clock, DomainConfig, Kept, Presence, Restoring, Settings};
+use presence::{Clock, DomainConfig, Kept, Presence, Settings};
 use prometheus::Registry;
 use registrar::Store;
 use replication::{
@@ -55,8 +55,7 @@ pub(crate) struct Process {
     pub(crate) pen: Option<Pen>,
     pub(crate) stack: Arc<Stack>,
     pub(crate) registry: Registry,
-    /// What is known only until it serves.
-    restoring: Option<Restoring>,
+    is_serving: bool,
     /// Something was appended.
     woken: Arc<AtomicBool>,
     /// NOTIFYs that wait for the disk: how many there were, and until when.
@@ -133,9 +132,7 @@ impl Process {
         };
         let metrics = ReplicaMetrics::register(&registry).expect("metrics");
         let replica = Replica::new(&name(index), &peers, options, metrics, life, now, clock::unix_ms());
-        let mut restoring = Restoring::default();
-        let recovered =
-            setting.has_disks.then(|| recover(disk, &registry, &store, &presence, &replica, &mut restoring));
+        let recovered = setting.has_disks.then(|| recover(disk, &registry, &store, &presence, &replica));
         let (journal, pen) = recovered.unzip();
         let persistence = Persistence {
             journal: journal.as_ref().map(|journal| (Arc::clone(journal), true)),
@@ -168,7 +165,7 @@ impl Process {
             pen,
             stack,
             registry,
-            restoring: Some(restoring),
+            is_serving: false,
             woken,
             held: (0, 0),
             senders: (0..setting.nodes).map(|_| None).collect(),
@@ -178,7 +175,7 @@ impl Process {
 
     /// Whether it serves.
     pub(crate) fn is_serving(&self) -> bool {
-        self.restoring.is_none()
+        self.is_serving
     }
 
     /// A datagram comes.
@@ -213,9 +210,8 @@ impl Process {
         if !self.replica.is_caught_up(now) {
             return false;
         }
-        if let Some(restoring) = self.restoring.take() {
-            self.presence.resume(now, restoring);
-        }
+        self.is_serving = true;
+        self.presence.resume(now);
         true
     }
 
@@ -238,7 +234,6 @@ fn recover(
     store: &Arc<Store>,
     presence: &Arc<Presence>,
     replica: &Arc<Replica>,
-    restoring: &mut Restoring,
 ) -> (Arc<Journal>, Pen) {
     let options = Options {
         segment_bytes: 256 << 10,
@@ -252,7 +247,7 @@ fn recover(
     let restore = |record: replication::Record<'_>| {
         let part = match record.kind {
             registrar::BINDING => store.restore(&record, now, unix_ms).ok(),
-            _ => presence.restore(now, &record, Some(replica.node()), restoring).ok().flatten(),
+            _ => presence.restore(now, &record, Some(replica.node())).ok().flatten(),
         };
         let part = part.unwrap_or_else(|| panic!("a record that is not taken back: {record:?}"));
         replica.restore(now, unix_ms, part, &record);

@@ -361,7 +361,7 @@ impl World {
         let writes = &self.model.operations[operation].writes;
         if let Some((crate::model::Key::Subscription { client, ordinal }, _, _)) = writes.first() {
             let stream = self.streams.list.entry((*client, *ordinal)).or_default();
-            stream.subscribed(operation, self.now, node);
+            stream.subscribed(self.now);
         }
         self.trace.note(self.now, format_args!("node {node} executes {operation}: {writes:?}"));
     }
@@ -405,9 +405,11 @@ impl World {
     }
 
     fn notify_leaves(&mut self, node: usize, request: &Request) {
-        let Some((client, _)) = stream::subscription_of(request.call_id()) else { return };
+        let Some((client, ordinal)) = stream::subscription_of(request.call_id()) else { return };
         let Some(Role::Watching(role)) = self.clients.get(client).map(|client| &client.role) else { return };
-        let sender = Sender { now: self.now, node, life: self.nodes[node].life, crashed: self.crashes[node] };
+        let taken = role.dialog().filter(|d| d.ordinal == ordinal).map_or(0, |d| d.remote_cseq);
+        let crashed = self.crashes[node];
+        let sender = Sender { now: self.now, node, life: self.nodes[node].life, crashed, taken };
         let checked = self.streams.emitted(sender, role.aor, request, &mut self.model, &self.ways);
         let state = request.text(HeaderName::SubscriptionState).unwrap_or_default();
         let text = format!(

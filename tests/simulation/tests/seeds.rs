@@ -39,6 +39,26 @@ const KEPT: &[(u64, &str)] = &[
     (3058, "what had come without what it belongs to could not be said again, and nodes never agreed"),
     (2417, "a watcher took the end of a subscription that another node went on with"),
     (87, "an unsubscription was undone by a SUBSCRIBE that had come late, and forgotten by one node alone"),
+    (
+        14680,
+        "what ended before an earlier version was told to nobody for ten seconds, in which that one came back",
+    ),
+    (
+        9145,
+        "a node that was not back yet told others that it does not know what watchers have, where it does",
+    ),
+    (
+        10890,
+        "a subscription that its watcher knew no more was gone on with, when an earlier refresh was heard of",
+    ),
+    (
+        16479,
+        "the simulation took a change for safe with a node that had died before its acknowledgement came",
+    ),
+    (
+        14206,
+        "the simulation wanted numbers known of a node for which the dialog had ended in an earlier life",
+    ),
 ];
 
 #[test]

@@ -16,9 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use presence::{
-    Clock, Config, DomainConfig, Error, Kept, Metrics, Presence, Publish, Restoring, Settings, Subscribe,
-};
+use presence::{Clock, Config, DomainConfig, Error, Kept, Metrics, Presence, Publish, Settings, Subscribe};
 use prometheus::Registry;
 use replication::{Journal, Options, Persistence};
 use sip_message::{Aor, Framed, HeaderName, Limits, Method, Request, Response, StatusCode, Transport, Uri};
@@ -354,19 +352,15 @@ impl Bench {
     fn recover(&mut self, folder: tempfile::TempDir) {
         let options = Options { segment_bytes: 1 << 20, ..Options::default() };
         let metrics = replication::Metrics::register(&Registry::new()).expect("metrics");
-        let mut restoring = Restoring::default();
         let (presence, now) = (Arc::clone(&self.presence), self.now);
         let (journal, _) = Journal::open(folder.path(), options, metrics, UNIX_MS.get(), |record| {
-            assert!(
-                matches!(presence.restore(now, &record, None, &mut restoring), Ok(Some(_))),
-                "{record:?}"
-            );
+            assert!(matches!(presence.restore(now, &record, None), Ok(Some(_))), "{record:?}");
         })
         .expect("a journal");
         let persistence = Persistence::on_disk(Arc::clone(&journal), false, || UNIX_MS.get());
         let kept = Kept { publications: Some(persistence.clone()), subscriptions: Some(persistence) };
         self.presence.keep(kept);
-        self.presence.resume(now, restoring);
+        self.presence.resume(now);
         self.kept = Some((folder, journal));
         self.deliver();
     }

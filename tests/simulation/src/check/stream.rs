@@ -30,8 +30,6 @@ pub(crate) struct Stream {
     emissions: Vec<Emission>,
     /// When a SUBSCRIBE was last executed.
     pub(crate) subscribed_at: Ms,
-    /// The last one that the watcher sent of those: the operation, when, and by which node.
-    latest: (usize, Ms, usize),
     /// NOTIFYs in a row that were not answered by 2xx.
     failures: u32,
     /// From tag of its NOTIFYs.
@@ -47,6 +45,8 @@ struct Emission {
     branch: String,
     shown: Option<Vec<Tuple>>,
     is_last: bool,
+    /// When the subscription ends, by what it says.
+    until: Ms,
     /// Whether the node that sent it must know of the last SUBSCRIBE.
     is_informed: bool,
     /// When the answer came to the node that sent it, and its code.
@@ -63,6 +63,8 @@ pub(crate) struct Sender {
     pub(crate) life: u64,
     /// When this node last crashed, and whether it kept its disk.
     pub(crate) crashed: Option<(Ms, bool)>,
+    /// CSeq of the last NOTIFY of the dialog that the watcher took; 0 if it has the dialog no more.
+    pub(crate) taken: u32,
 }
 
 /// The subscription that a Call-ID names.
@@ -92,7 +94,8 @@ impl Streams {
         self.notifies += 1;
         let state = request.text(HeaderName::SubscriptionState).unwrap_or_default();
         let is_last = state.starts_with("terminated");
-        if !(is_last || state.starts_with("active;expires=")) {
+        let seconds = state.strip_prefix("active;expires=").and_then(|seconds| seconds.parse::<Ms>().ok());
+        if !is_last && seconds.is_none() {
             return Err(format!("{call_id}: Subscription-State is {state:?}"));
         }
         if request.text(HeaderName::Event) != Some("presence")
@@ -119,15 +122,16 @@ impl Streams {
             })
             .and_then(|()| check_truth(sender, aor, shown.as_deref(), model, ways));
         let (client, ordinal) = subscription;
+        let key = Key::Subscription { client, ordinal };
         stream.failures = if is_last { 2 } else { stream.failures + 1 };
         if stream.failures >= 2
-            && let Some(history) = model.keys.get_mut(&Key::Subscription { client, ordinal })
+            && let Some(history) = model.keys.get_mut(&key)
         {
             history.has_ended = true;
         }
         let Sender { now: at, node, life, .. } = sender;
         let branch = branch.to_owned();
-        let is_informed = stream.is_informed(sender, ways);
+        let is_informed = model.knows_last(&key, (node, life), at, ways);
         stream.emissions.push(Emission {
             at,
             node,
@@ -136,6 +140,7 @@ impl Streams {
             branch,
             shown,
             is_last,
+            until: at + seconds.unwrap_or(0) * 1000,
             is_informed,
             answered: None,
             known_to: 0,
@@ -203,16 +208,8 @@ impl Emission {
 
 impl Stream {
     /// A SUBSCRIBE is executed.
-    pub(crate) fn subscribed(&mut self, operation: usize, at: Ms, node: usize) {
+    pub(crate) fn subscribed(&mut self, at: Ms) {
         self.subscribed_at = at;
-        self.latest = self.latest.max((operation, at, node));
-    }
-
-    /// Whether a node must know of the last SUBSCRIBE.
-    fn is_informed(&self, sender: Sender, ways: &Ways) -> bool {
-        let (_, at, node) = self.latest;
-        let is_healthy = ways.healthy_since[node][sender.node].saturating_add(CATCH_UP_MS) <= sender.now;
-        node == sender.node || (is_healthy && at + LAG_MS <= sender.now)
     }
 
     /// The numbers of a dialog rise, and one NOTIFY is under way at a time. Returns whether this one goes back, as the nodes
@@ -241,6 +238,13 @@ impl Stream {
         // It was over for a node, which forgot it, and which did not reach the watcher: one that had not heard of a refresh, as
         // the two could not talk, or one that was asked to end it.
         if highest.is_last && (highest.node, highest.life) != (sender.node, sender.life) {
+            return Ok(true);
+        }
+        // So it was for one that had not heard of a refresh, and died before it could say so: its next life found nothing of the
+        // dialog on its disk, and the watcher took none of those numbers.
+        let standing = &model.standing[highest.node];
+        let was_over = highest.until <= standing.thawed_at + model.early_ms;
+        if standing.life != highest.life && !highest.is_informed && was_over && sender.taken < highest.cseq {
             return Ok(true);
         }
         // What only a node knew that lost all is not known to anybody.
