@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use sip_message::{Framed, HeaderName, Limits, Request, Response};
 
 use crate::agent::{Client, Publishing, Registering, Role, Scene, Watching};
-use crate::check::stream::{self, Sender, Streams};
+use crate::check::stream::{self, Crash, Sender, Streams};
 use crate::clock::{self, EPOCH_UNIX_MS, Ms};
 use crate::faults::Fault;
 use crate::link::{Connection, Ways};
@@ -71,7 +71,7 @@ pub(crate) struct World {
     connections: BTreeMap<u64, Connection>,
     last_connection: u64,
     lives: u64,
-    crashes: Vec<Option<(Ms, bool)>>,
+    crashes: Vec<Option<Crash>>,
     /// Operations that were answered, each by a life of a node.
     responded: BTreeSet<(usize, u64)>,
     /// Operations whose acknowledgement waited for a peer in vain.
@@ -279,7 +279,7 @@ impl World {
         );
         self.enter(node);
         self.model.crashed(self.now, node, keeps_disk, &self.ways);
-        self.crashes[node] = Some((self.now, keeps_disk));
+        self.crashes[node] = Some(Crash { at: self.now, life: self.nodes[node].life, keeps_disk });
         if let Some(mut process) = self.nodes[node].process.take() {
             if !is_silent {
                 let ends = process.senders.iter().flatten().map(|end| (end.connection, 0));

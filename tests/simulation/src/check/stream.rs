@@ -55,14 +55,22 @@ struct Emission {
     known_to: u32,
 }
 
+/// The end of a process.
+#[derive(Clone, Copy)]
+pub(crate) struct Crash {
+    pub(crate) at: Ms,
+    pub(crate) life: u64,
+    pub(crate) keeps_disk: bool,
+}
+
 /// Who sends, and when.
 #[derive(Clone, Copy)]
 pub(crate) struct Sender {
     pub(crate) now: Ms,
     pub(crate) node: usize,
     pub(crate) life: u64,
-    /// When this node last crashed, and whether it kept its disk.
-    pub(crate) crashed: Option<(Ms, bool)>,
+    /// How this node last ended.
+    pub(crate) crashed: Option<Crash>,
     /// CSeq of the last NOTIFY of the dialog that the watcher took; 0 if it has the dialog no more.
     pub(crate) taken: u32,
 }
@@ -289,8 +297,9 @@ impl Stream {
             true
         } else {
             // Its disk had it, when the process was killed.
-            sender.crashed.is_some_and(|(at, keeps_disk)| keeps_disk && answered_at + TOLD_MS <= at)
-                && sender.life == last.life + 1
+            sender.crashed.is_some_and(|crash| {
+                crash.keeps_disk && crash.life == last.life && answered_at + TOLD_MS <= crash.at
+            })
         };
         if must_know { Err(format!("what was told by {} is told again", last.cseq)) } else { Ok(()) }
     }
