@@ -40,7 +40,7 @@ const KEPT: &[(u64, &str)] = &[
     (2417, "a watcher took the end of a subscription that another node went on with"),
     (87, "an unsubscription was undone by a SUBSCRIBE that had come late, and forgotten by one node alone"),
     (
-        14680,
+        14_680,
         "what ended before an earlier version was told to nobody for ten seconds, in which that one came back",
     ),
     (
@@ -48,15 +48,24 @@ const KEPT: &[(u64, &str)] = &[
         "a node that was not back yet told others that it does not know what watchers have, where it does",
     ),
     (
-        10890,
+        10_890,
         "a subscription that its watcher knew no more was gone on with, when an earlier refresh was heard of",
     ),
     (
-        16479,
+        16_479,
         "the simulation took a change for safe with a node that had died before its acknowledgement came",
     ),
+    (201_129, "the simulation counted what a watcher refused of two notifiers as if they were one"),
     (
-        14206,
+        201_441,
+        "the simulation wanted a node to go on from numbers of a dialog that it had ended, and heard of anew",
+    ),
+    (
+        200_510,
+        "the simulation wanted numbers known that the only node that used them had, by its word, done with",
+    ),
+    (
+        14_206,
         "the simulation wanted numbers known of a node for which the dialog had ended in an earlier life",
     ),
 ];

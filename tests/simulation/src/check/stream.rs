@@ -30,8 +30,6 @@ pub(crate) struct Stream {
     emissions: Vec<Emission>,
     /// When a SUBSCRIBE was last executed.
     pub(crate) subscribed_at: Ms,
-    /// NOTIFYs in a row that were not answered by 2xx.
-    failures: u32,
     /// From tag of its NOTIFYs.
     pub(crate) tag: Option<String>,
 }
@@ -131,8 +129,8 @@ impl Streams {
             .and_then(|()| check_truth(sender, aor, shown.as_deref(), model, ways));
         let (client, ordinal) = subscription;
         let key = Key::Subscription { client, ordinal };
-        stream.failures = if is_last { 2 } else { stream.failures + 1 };
-        if stream.failures >= 2
+        // A notifier gives up after the third in a row that was not taken (`Policy::failures_max`), whatever another one tells.
+        if (is_last || stream.failures(sender) >= 2)
             && let Some(history) = model.keys.get_mut(&key)
         {
             history.has_ended = true;
@@ -176,9 +174,8 @@ impl Streams {
             emission.answered = Some((now, code));
         }
         let (client, ordinal) = subscription;
-        if (200..300).contains(&code) {
-            stream.failures = 0;
-        } else if code != 500
+        if !(200..300).contains(&code)
+            && code != 500
             && let Some(history) = model.keys.get_mut(&Key::Subscription { client, ordinal })
         {
             history.has_ended = true;
@@ -212,9 +209,21 @@ impl Emission {
     fn is_accepted(&self) -> bool {
         matches!(self.answered, Some((_, 200..300)))
     }
+
+    /// It was over for its node, which had not heard of a refresh; the watcher did not take that, and the node forgot it all.
+    fn is_forgotten(&self, now: Ms) -> bool {
+        let is_lost = self.at + TIMER_F_MS <= now;
+        self.is_last && !self.is_informed && self.answered.map_or(is_lost, |(_, code)| code == 500)
+    }
 }
 
 impl Stream {
+    /// How many NOTIFYs in a row the watcher did not take of this life of a node, before the one that leaves.
+    fn failures(&self, sender: Sender) -> usize {
+        let own = self.emissions.iter().rev().filter(|e| (e.node, e.life) == (sender.node, sender.life));
+        own.take_while(|e| !e.is_accepted()).count()
+    }
+
     /// A SUBSCRIBE is executed.
     pub(crate) fn subscribed(&mut self, at: Ms) {
         self.subscribed_at = at;
@@ -223,8 +232,14 @@ impl Stream {
     /// The numbers of a dialog rise, and one NOTIFY is under way at a time. Returns whether this one goes back, as the nodes
     /// did not know of each other: the watcher will refuse it.
     fn check_order(&self, sender: Sender, cseq: u32, model: &Model, ways: &Ways) -> Result<bool, String> {
-        let Some(highest) = self.emissions.iter().max_by_key(|e| e.cseq) else { return Ok(false) };
-        let own = self.emissions.iter().rev().find(|e| (e.node, e.life) == (sender.node, sender.life));
+        let is_own = |e: &Emission| (e.node, e.life) == (sender.node, sender.life);
+        // Up to an end that it forgot, a node knows no number of its own: it has the dialog anew, from another one.
+        let forgotten = self.emissions.iter().rposition(|e| is_own(e) && e.is_forgotten(sender.now));
+        let is_known =
+            |(at, e): &(usize, &Emission)| !(is_own(e) && forgotten.is_some_and(|last| *at <= last));
+        let known = self.emissions.iter().enumerate().filter(is_known).map(|(_, e)| e);
+        let Some(highest) = known.clone().max_by_key(|e| e.cseq) else { return Ok(forgotten.is_some()) };
+        let own = known.rev().find(|e| is_own(e));
         if let Some(own) = own {
             if cseq <= own.cseq {
                 return Err(format!("CSeq goes back, from {}, on one node", own.cseq));
@@ -249,10 +264,13 @@ impl Stream {
             return Ok(true);
         }
         // So it was for one that had not heard of a refresh, and died before it could say so: its next life found nothing of the
-        // dialog on its disk, and the watcher took none of those numbers.
+        // dialog on its disk, and the watcher took none of those numbers, or was told by them when it ends (RFC 6665 §4.1.3),
+        // and has not asked since.
         let standing = &model.standing[highest.node];
         let was_over = highest.until <= standing.thawed_at + model.early_ms;
-        if standing.life != highest.life && !highest.is_informed && was_over && sender.taken < highest.cseq {
+        let is_left = highest.until <= sender.now && self.subscribed_at <= highest.at;
+        let is_of_no_use = sender.taken < highest.cseq || is_left;
+        if standing.life != highest.life && !highest.is_informed && was_over && is_of_no_use {
             return Ok(true);
         }
         // What only a node knew that lost all is not known to anybody.
