@@ -36,6 +36,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Failure, Input};
 
     fn codes(outcome: Outcome) -> Vec<u16> {
         (200..700).filter(|c| StatusCode::new(*c).is_some_and(|c| Outcome::of(c) == outcome)).collect()
@@ -48,6 +49,19 @@ mod tests {
         ending.extend(codes(Outcome::EndsDialog));
         ending.sort_unstable();
         assert_eq!(ending, [404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604]);
+    }
+
+    // RFC 6665 §4.2.2: a last NOTIFY that is taken, or of a subscription that the watcher does not know, was the end. One that is
+    // refused, as by a watcher that has a later number (RFC 3261 §12.2.2), or that nobody answers, leaves it open.
+    #[test]
+    fn answers_by_which_a_watcher_knows_of_the_end() {
+        let answered = |code| {
+            let code = StatusCode::new(code).expect("a code");
+            Input::Answered { code, retry_after_seconds: None }
+        };
+        assert!([200, 202, 404, 481, 489].into_iter().all(|code| answered(code).confirms_end()));
+        assert!(![302, 401, 408, 500, 503, 603].into_iter().any(|code| answered(code).confirms_end()));
+        assert!(!Input::Failed(Failure::Timeout).confirms_end());
     }
 
     // RFC 5057 §5.1 table 1.
