@@ -117,9 +117,8 @@ fn both_sides_of_a_split_agree_when_it_heals() {
     assert_eq!((cluster.state(0), cluster.state(1)), (expected.to_vec(), expected.to_vec()));
 }
 
-// A client asks for less time, at a node that one of the others cannot hear; when that is over, nobody brings back the more.
-#[test]
-fn what_was_made_shorter_does_not_last_longer() {
+/// A client asks the first node for less time, for 30 s, which the last one cannot hear.
+fn made_shorter() -> Cluster {
     let mut cluster = Cluster::new(&["a", "b", "c"], Setting::default());
     cluster.connect_all();
     cluster.put(0, "alice", "1", seconds(600));
@@ -128,6 +127,13 @@ fn what_was_made_shorter_does_not_last_longer() {
         cluster.cut(from, to);
     }
     cluster.put(0, "alice", "2", seconds(30));
+    cluster
+}
+
+// When the less is over, nobody brings back the more.
+#[test]
+fn what_was_made_shorter_does_not_last_longer() {
+    let mut cluster = made_shorter();
     cluster.run(seconds(60));
     assert_eq!((cluster.state(1), cluster.state(2)), (vec![], vec![owned(("alice", "1"))]));
     // The one that the client asked comes back with nothing; the other knows it too, and says so when all is compared.
@@ -142,14 +148,7 @@ fn what_was_made_shorter_does_not_last_longer() {
 // From the moment at which the shorter ends, a node that starts is not told the longer.
 #[test]
 fn what_has_ended_is_known_without_a_gap() {
-    let mut cluster = Cluster::new(&["a", "b", "c"], Setting::default());
-    cluster.connect_all();
-    cluster.put(0, "alice", "1", seconds(600));
-    cluster.run(seconds(1));
-    for (from, to) in [(0, 2), (2, 0), (1, 2), (2, 1)] {
-        cluster.cut(from, to);
-    }
-    cluster.put(0, "alice", "2", seconds(30));
+    let mut cluster = made_shorter();
     cluster.run(seconds(33));
     cluster.restart(0);
     cluster.connect_all();

@@ -53,7 +53,7 @@ pub(crate) fn destination(request: &Request, domains: &Domains) -> Destination {
         (Method::Publish, Some(domain)) if has_user && domain.presence => Destination::Publish,
         // Some watchers keep the AOR as Request-URI within the dialog: of presence it can be with us alone.
         (Method::Subscribe, Some(domain))
-            if has_user && domain.presence && (!in_dialog || is_of_presence(request)) =>
+            if has_user && domain.presence && (!in_dialog || package(request) == Some("presence")) =>
         {
             Destination::Subscribe
         }
@@ -65,10 +65,12 @@ pub(crate) fn destination(request: &Request, domains: &Domains) -> Destination {
     }
 }
 
-/// Whether its Event is the package that we serve.
-fn is_of_presence(request: &Request) -> bool {
-    let event = request.header(HeaderName::Event).map(EventType::parse);
-    event.is_some_and(|event| event.is_ok_and(|event| event.package == "presence"))
+/// The package that its Event names, if that can be read.
+fn package(request: &Request) -> Option<&str> {
+    request
+        .header(HeaderName::Event)
+        .and_then(|value| EventType::parse(value).ok())
+        .map(|event| event.package)
 }
 
 fn leads_elsewhere(request: &Request, domains: &Domains) -> bool {
@@ -84,9 +86,7 @@ impl Steer {
     /// with no device, we answer for the domain: 489 with the packages that we do serve (RFC 6665 §4.2.1.1).
     fn is_for_devices(&self, request: &SipRequest) -> bool {
         let message = request.message();
-        let Some(value) = message.header(HeaderName::Event) else { return false };
-        let foreign = EventType::parse(value).is_ok_and(|event| event.package != "presence");
-        foreign
+        package(message).is_some_and(|package| package != "presence")
             && Aor::of(&message.uri()).is_some_and(|aor| self.registrations.is_registered(&aor, request.now))
     }
 }

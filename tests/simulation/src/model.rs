@@ -78,8 +78,16 @@ pub(crate) struct Standing {
     pub(crate) thawed_at: Ms,
     /// Lives that lost all at their end.
     pub(crate) has_lost_disk: bool,
-    /// When a process of it last ended.
-    pub(crate) crashed_at: Option<Ms>,
+    /// How a process of it last ended.
+    pub(crate) crash: Option<Crash>,
+}
+
+/// The end of a process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crash {
+    pub(crate) at: Ms,
+    pub(crate) life: u64,
+    pub(crate) keeps_disk: bool,
 }
 
 /// A node, in one of its lives.
@@ -153,7 +161,7 @@ impl Model {
                 execution.acked_at.get_or_insert(at);
                 // Who said that it has it may have died before that was heard.
                 let may_be_gone = |(node, standing): (usize, &Standing)| {
-                    node != execution.node && standing.crashed_at.is_some_and(|at| at >= execution.at)
+                    node != execution.node && standing.crash.is_some_and(|crash| crash.at >= execution.at)
                 };
                 execution.has_other |= is_by_peer && !self.standing.iter().enumerate().any(may_be_gone);
             } else if history.executions[index].acked_at.is_none() {
@@ -164,8 +172,9 @@ impl Model {
 
     /// A node crashes: with its disk, or losing all.
     pub(crate) fn crashed(&mut self, at: Ms, node: usize, keeps_disk: bool, ways: &Ways) {
-        self.standing[node].has_lost_disk |= !keeps_disk;
-        self.standing[node].crashed_at = Some(at);
+        let standing = &mut self.standing[node];
+        standing.has_lost_disk |= !keeps_disk;
+        standing.crash = Some(Crash { at, life: standing.life, keeps_disk });
         let settled = ways.all_healthy_since().map(|since| since + self.settle_ms);
         let all = (1 << self.standing.len()) - 1;
         for execution in self.keys.values_mut().flat_map(|history| &mut history.executions) {

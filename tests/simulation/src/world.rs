@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use sip_message::{Framed, HeaderName, Limits, Request, Response};
 
 use crate::agent::{Client, Publishing, Registering, Role, Scene, Watching};
-use crate::check::stream::{self, Crash, Sender, Streams};
+use crate::check::stream::{self, Sender, Streams};
 use crate::clock::{self, EPOCH_UNIX_MS, Ms};
 use crate::faults::Fault;
 use crate::link::{Connection, Ways};
@@ -71,7 +71,6 @@ pub(crate) struct World {
     connections: BTreeMap<u64, Connection>,
     last_connection: u64,
     lives: u64,
-    crashes: Vec<Option<Crash>>,
     /// Operations that were answered, each by a life of a node.
     responded: BTreeSet<(usize, u64)>,
     /// Operations whose acknowledgement waited for a peer in vain.
@@ -107,7 +106,6 @@ impl World {
             ..Model::default()
         };
         let mut world = Self {
-            crashes: vec![None; setting.nodes],
             trace: Trace::new(is_verbose),
             nodes,
             ways,
@@ -279,7 +277,6 @@ impl World {
         );
         self.enter(node);
         self.model.crashed(self.now, node, keeps_disk, &self.ways);
-        self.crashes[node] = Some(Crash { at: self.now, life: self.nodes[node].life, keeps_disk });
         if let Some(mut process) = self.nodes[node].process.take() {
             if !is_silent {
                 let ends = process.senders.iter().flatten().map(|end| (end.connection, 0));
@@ -408,8 +405,7 @@ impl World {
         let Some((client, ordinal)) = stream::subscription_of(request.call_id()) else { return };
         let Some(Role::Watching(role)) = self.clients.get(client).map(|client| &client.role) else { return };
         let taken = role.dialog().filter(|d| d.ordinal == ordinal).map_or(0, |d| d.remote_cseq);
-        let crashed = self.crashes[node];
-        let sender = Sender { now: self.now, node, life: self.nodes[node].life, crashed, taken };
+        let sender = Sender { now: self.now, node, life: self.nodes[node].life, taken };
         let checked = self.streams.emitted(sender, role.aor, request, &mut self.model, &self.ways);
         let state = request.text(HeaderName::SubscriptionState).unwrap_or_default();
         let text = format!(

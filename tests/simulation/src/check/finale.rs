@@ -182,7 +182,7 @@ impl World {
 
     fn check_shown(&self, aor: usize, said: &[Said]) -> Result<(), String> {
         for (node, said) in said.iter().enumerate() {
-            let sender = Sender { now: self.now, node, life: self.nodes[node].life, crashed: None, taken: 0 };
+            let sender = Sender { now: self.now, node, life: self.nodes[node].life, taken: 0 };
             check_truth(sender, aor, said.shown.as_deref(), &self.model, &self.ways)
                 .map_err(|error| format!("asked at the end: {error}"))?;
         }

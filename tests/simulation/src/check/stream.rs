@@ -53,22 +53,12 @@ struct Emission {
     known_to: u32,
 }
 
-/// The end of a process.
-#[derive(Clone, Copy)]
-pub(crate) struct Crash {
-    pub(crate) at: Ms,
-    pub(crate) life: u64,
-    pub(crate) keeps_disk: bool,
-}
-
 /// Who sends, and when.
 #[derive(Clone, Copy)]
 pub(crate) struct Sender {
     pub(crate) now: Ms,
     pub(crate) node: usize,
     pub(crate) life: u64,
-    /// How this node last ended.
-    pub(crate) crashed: Option<Crash>,
     /// CSeq of the last NOTIFY of the dialog that the watcher took; 0 if it has the dialog no more.
     pub(crate) taken: u32,
 }
@@ -315,7 +305,7 @@ impl Stream {
             true
         } else {
             // Its disk had it, when the process was killed.
-            sender.crashed.is_some_and(|crash| {
+            model.standing[sender.node].crash.is_some_and(|crash| {
                 crash.keeps_disk && crash.life == last.life && answered_at + TOLD_MS <= crash.at
             })
         };
